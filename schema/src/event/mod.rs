@@ -1,0 +1,129 @@
+//! The events. One file a kind; every released version stays a type of its own.
+//!
+//! Postcard does not describe itself, so these types hold fields in fixed order and nothing whose form depends on
+//! the format: no maps, no `usize`, no flattened, skipped, defaulted or untagged parts. A released struct never
+//! changes; a change, a new enum variant too, is a new version.
+
+mod call_ended;
+mod call_started;
+mod recording_downloaded;
+mod recording_missing;
+mod recording_ready;
+mod recording_started;
+mod stage_failed;
+mod summary_ready;
+mod transcript_ready;
+
+pub use call_ended::CallEndedV1;
+pub use call_started::{CallStartedV1, CallerV1};
+pub use recording_downloaded::RecordingDownloadedV1;
+pub use recording_missing::{MissingReason, RecordingMissingV1};
+pub use recording_ready::RecordingReadyV1;
+pub use recording_started::RecordingStartedV1;
+pub use stage_failed::{FailureClass, StageFailedV1};
+pub use summary_ready::SummaryReadyV1;
+pub use transcript_ready::{EngineFailureV1, SegmentV1, TranscriptReadyV1, WordV1};
+
+use schemars::JsonSchema;
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::kind::EventKind;
+
+/// The newest version of each kind: what handlers and the fold work with.
+pub type CallStarted = CallStartedV1;
+/// See [`CallStarted`].
+pub type CallEnded = CallEndedV1;
+/// See [`CallStarted`].
+pub type RecordingStarted = RecordingStartedV1;
+/// See [`CallStarted`].
+pub type RecordingReady = RecordingReadyV1;
+/// See [`CallStarted`].
+pub type RecordingMissing = RecordingMissingV1;
+/// See [`CallStarted`].
+pub type RecordingDownloaded = RecordingDownloadedV1;
+/// See [`CallStarted`].
+pub type TranscriptReady = TranscriptReadyV1;
+/// See [`CallStarted`].
+pub type SummaryReady = SummaryReadyV1;
+/// See [`CallStarted`].
+pub type StageFailed = StageFailedV1;
+/// See [`CallStarted`].
+pub type Segment = SegmentV1;
+/// See [`CallStarted`].
+pub type Word = WordV1;
+/// See [`CallStarted`].
+pub type EngineFailure = EngineFailureV1;
+/// See [`CallStarted`].
+pub type Caller = CallerV1;
+
+/// A form as it was posted: names and values in their order, unknown ones included.
+pub type RawForm = Vec<(String, String)>;
+
+/// One version of the payload of one kind.
+pub trait Payload: Serialize + DeserializeOwned + JsonSchema {
+    /// The kind it belongs to.
+    const KIND: EventKind;
+    /// Its version, from 1.
+    const VERSION: u16;
+}
+
+macro_rules! payload {
+    ($($type:ty => $kind:ident v $version:literal),+ $(,)?) => {
+        $(impl Payload for $type {
+            const KIND: EventKind = EventKind::$kind;
+            const VERSION: u16 = $version;
+        })+
+    };
+}
+
+payload! {
+    CallStartedV1 => CallStarted v 1,
+    CallEndedV1 => CallEnded v 1,
+    RecordingStartedV1 => RecordingStarted v 1,
+    RecordingReadyV1 => RecordingReady v 1,
+    RecordingMissingV1 => RecordingMissing v 1,
+    RecordingDownloadedV1 => RecordingDownloaded v 1,
+    TranscriptReadyV1 => TranscriptReady v 1,
+    SummaryReadyV1 => SummaryReady v 1,
+    StageFailedV1 => StageFailed v 1,
+}
+
+macro_rules! events {
+    ($($kind:ident),+ $(,)?) => {
+        /// A known event in the newest version of its kind.
+        #[derive(Debug, Clone, PartialEq, Serialize)]
+        #[serde(tag = "kind", content = "data", rename_all = "snake_case")]
+        pub enum Event { $(
+            #[doc = concat!("See [`", stringify!($kind), "`].")]
+            $kind($kind)
+        ),+ }
+
+        impl Event {
+            /// The kind.
+            pub fn kind(&self) -> EventKind {
+                match self { $(Event::$kind(_) => EventKind::$kind),+ }
+            }
+
+            /// The version in which this release writes the kind.
+            pub fn version(&self) -> u16 {
+                match self { $(Event::$kind(_) => <$kind as Payload>::VERSION),+ }
+            }
+
+            /// The payload bytes.
+            pub fn encode(&self) -> Result<Vec<u8>, crate::decode::EncodeError> {
+                match self { $(Event::$kind(event) => crate::decode::encode(event)),+ }
+            }
+        }
+
+        $(impl From<$kind> for Event {
+            fn from(event: $kind) -> Self {
+                Event::$kind(event)
+            }
+        })+
+    };
+}
+
+events! {
+    CallStarted, CallEnded, RecordingStarted, RecordingReady, RecordingMissing, RecordingDownloaded,
+    TranscriptReady, SummaryReady, StageFailed,
+}
