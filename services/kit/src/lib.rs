@@ -1,1 +1,28 @@
-//! callfold-kit
+//! What every process of callfold needs and that knows nothing of leads: the broker, the stage loop, recordings,
+//! configuration, life and death, health, metrics, logs.
+
+pub mod audio;
+pub mod backoff;
+pub mod blob;
+pub mod broker;
+pub mod bus;
+pub mod chain;
+pub mod clock;
+pub mod config;
+pub mod health;
+pub mod http;
+pub mod lifecycle;
+pub mod metric;
+pub mod secret;
+pub mod stage;
+pub mod telemetry;
+#[cfg(feature = "testing")]
+pub mod testing;
+
+pub use bus::Bus;
+pub use chain::chain;
+pub use clock::{Clock, SharedClock, SystemClock};
+pub use health::Health;
+pub use lifecycle::Lifecycle;
+pub use metric::Metrics;
+pub use secret::Secret;

@@ -2,13 +2,13 @@
 
 use callfold_kit::audio::Pcm;
 use rubato::audioadapter_buffers::direct::InterleavedSlice;
-use rubato::{Fft, FixedSync, Resampler};
+use rubato::{Fft, FixedSync, Resampler, WindowFunction};
 
 /// The sample rate that every engine is given, in Hz.
 pub const SAMPLE_RATE_HZ: u32 = 16_000;
-/// Frames that are resampled in one go; with it the filter's blocks come to some 500 frames of telephone
-/// audio, sharp enough to keep the band up to 3.9 kHz.
-const CHUNK_FRAMES: usize = 1024;
+/// Least length of the filter's blocks, in frames of the source: sharp enough to keep the band of telephone
+/// audio up to 3.9 kHz.
+const BLOCK_FRAMES: usize = 512;
 
 /// A recording at 16 kHz. All channels have the same length.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -74,17 +74,21 @@ fn resample(
     if samples.is_empty() {
         return Ok(Vec::new());
     }
-    let mut resampler = Fft::<f32>::new_custom(
-        from_hz as usize,
-        SAMPLE_RATE_HZ as usize,
-        CHUNK_FRAMES,
-        2,
-        1,
-        rubato::WindowFunction::BlackmanHarris2,
-        FixedSync::Both,
-    )?;
+    if from_hz == 0 {
+        return Err("no sample rate".into());
+    }
+    let (from, to) = (from_hz as usize, SAMPLE_RATE_HZ as usize);
+    // An even number of the smallest blocks: the delay is half a block, and only then whole frames.
+    let smallest = from / gcd(from, to);
+    let block = smallest * BLOCK_FRAMES.div_ceil(smallest).next_multiple_of(2);
+    let window = WindowFunction::BlackmanHarris2;
+    let mut resampler = Fft::<f32>::new_custom(from, to, block, 1, 1, window, FixedSync::Both)?;
     let input = InterleavedSlice::new(samples, 1, samples.len())?;
     Ok(resampler.process_all(&input, samples.len(), None)?.take_data())
+}
+
+fn gcd(a: usize, b: usize) -> usize {
+    if b == 0 { a.max(1) } else { gcd(b, a % b) }
 }
 
 #[cfg(test)]

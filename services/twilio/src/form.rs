@@ -50,13 +50,18 @@ impl Form {
     /// The body that [`Form::parse`] reads back.
     #[must_use]
     pub fn encode(&self) -> String {
-        form_urlencoded::Serializer::new(String::new()).extend_pairs(&self.0).finish()
+        form_urlencoded::Serializer::new(String::new())
+            .extend_pairs(&self.0)
+            .finish()
     }
 
     /// The first value of a field, as it came. An empty value counts as given.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(field, _)| field == name).map(|(_, value)| value.as_str())
+        self.0
+            .iter()
+            .find(|(field, _)| field == name)
+            .map(|(_, value)| value.as_str())
     }
 
     /// All fields, in the order they came.
@@ -86,7 +91,9 @@ impl Form {
     /// A date in RFC 2822 as milliseconds since the epoch; `None` when absent or not one.
     #[must_use]
     pub fn time_ms(&self, name: &str) -> Option<i64> {
-        rfc2822::parse(self.text(name)?).ok().map(|time| time.timestamp().as_millisecond())
+        rfc2822::parse(self.text(name)?)
+            .ok()
+            .map(|time| time.timestamp().as_millisecond())
     }
 
     /// A phone number, client or SIP address, `anonymous` and so on, as text.
@@ -96,7 +103,9 @@ impl Form {
     pub fn address(&self, name: &str) -> Option<String> {
         let raw = self.get(name)?;
         match raw.strip_prefix(' ') {
-            Some(rest) if rest.starts_with(|c: char| c.is_ascii_digit()) => Some(format!("+{}", rest.trim_end())),
+            Some(rest) if rest.starts_with(|c: char| c.is_ascii_digit()) => {
+                Some(format!("+{}", rest.trim_end()))
+            }
             _ => self.text(name).map(str::to_owned),
         }
     }
@@ -105,7 +114,9 @@ impl Form {
 /// Only the names: values are phone numbers and URLs.
 impl std::fmt::Debug for Form {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_set().entries(self.0.iter().map(|(name, _)| name)).finish()
+        f.debug_set()
+            .entries(self.0.iter().map(|(name, _)| name))
+            .finish()
     }
 }
 
@@ -188,7 +199,9 @@ impl VoiceRequest<'_> {
     /// `FromCity`, `FromState`, `FromZip` or `FromCountry`, or its older twin with `Caller` in place of `From`.
     #[must_use]
     pub fn caller_place(&self, part: &str) -> Option<&str> {
-        self.0.text(&format!("From{part}")).or_else(|| self.0.text(&format!("Caller{part}")))
+        self.0
+            .text(&format!("From{part}"))
+            .or_else(|| self.0.text(&format!("Caller{part}")))
     }
 
     /// The result of SHAKEN/STIR (US): `TN-Validation-Passed-A` and so on.
@@ -429,8 +442,20 @@ mod tests {
     #[test]
     fn fields_keep_order_blanks_repeats_and_empty_values() {
         let parsed = form("b=+x%20&a=%D7%A9&&b=2&empty=&bare&odd=100%&odd2=%zz");
-        let expected = [("b", " x "), ("a", "ש"), ("b", "2"), ("empty", ""), ("bare", ""), ("odd", "100%"), ("odd2", "%zz")];
-        let fields: Vec<(&str, &str)> = parsed.fields().iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+        let expected = [
+            ("b", " x "),
+            ("a", "ש"),
+            ("b", "2"),
+            ("empty", ""),
+            ("bare", ""),
+            ("odd", "100%"),
+            ("odd2", "%zz"),
+        ];
+        let fields: Vec<(&str, &str)> = parsed
+            .fields()
+            .iter()
+            .map(|(n, v)| (n.as_str(), v.as_str()))
+            .collect();
         assert_eq!(fields, expected);
         assert_eq!(parsed.get("b"), Some(" x "));
         assert_eq!(Form::parse(parsed.encode().as_bytes()), Ok(parsed));
@@ -440,14 +465,20 @@ mod tests {
     fn too_many_fields_and_other_encodings_are_refused() {
         let most = vec!["a=1"; FORM_FIELDS_MAX].join("&");
         assert!(Form::parse(most.as_bytes()).is_ok());
-        assert_eq!(Form::parse(format!("{most}&a=1").as_bytes()), Err(FormError::TooManyFields));
+        assert_eq!(
+            Form::parse(format!("{most}&a=1").as_bytes()),
+            Err(FormError::TooManyFields)
+        );
         assert_eq!(Form::parse(b"a=%ff"), Err(FormError::NotUtf8));
         assert_eq!(Form::parse(b"a=\xff"), Err(FormError::NotUtf8));
     }
 
     #[test]
     fn debug_shows_names_only() {
-        assert_eq!(format!("{:?}", form("From=%2B15551234567&To=x")), r#"{"From", "To"}"#);
+        assert_eq!(
+            format!("{:?}", form("From=%2B15551234567&To=x")),
+            r#"{"From", "To"}"#
+        );
     }
 
     #[test]
@@ -457,8 +488,14 @@ mod tests {
         assert_eq!(voice.from().as_deref(), Some("+1555"));
         assert_eq!(voice.to().as_deref(), Some("+1555"));
         assert_eq!(voice.forwarded_from().as_deref(), Some("abc"));
-        assert_eq!(VoiceRequest(&form("From=anonymous")).from().as_deref(), Some("anonymous"));
-        assert_eq!(VoiceRequest(&form("From=&Caller=%2B1")).from().as_deref(), Some("+1"));
+        assert_eq!(
+            VoiceRequest(&form("From=anonymous")).from().as_deref(),
+            Some("anonymous")
+        );
+        assert_eq!(
+            VoiceRequest(&form("From=&Caller=%2B1")).from().as_deref(),
+            Some("+1")
+        );
     }
 
     #[test]
@@ -472,7 +509,10 @@ mod tests {
         assert_eq!(recording.start_time_ms(), Some(1_282_266_822_000));
         assert_eq!(recording.error_code(), None);
         assert_eq!(recording.status(), RecordingStatus::Completed);
-        assert_eq!(RecordingRequest(&form("RecordingStartTime=yesterday")).start_time_ms(), None);
+        assert_eq!(
+            RecordingRequest(&form("RecordingStartTime=yesterday")).start_time_ms(),
+            None
+        );
     }
 
     #[test]

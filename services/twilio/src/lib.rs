@@ -11,7 +11,9 @@ pub mod signature;
 pub mod token;
 pub mod twiml;
 
-pub use form::{CallStatus, CallStatusRequest, Form, FormError, RecordingRequest, RecordingStatus, VoiceRequest};
+pub use form::{
+    CallStatus, CallStatusRequest, Form, FormError, RecordingRequest, RecordingStatus, VoiceRequest,
+};
 pub use media::{AllowedHosts, MediaError, MediaQuery, media_url};
 pub use public_url::{PublicUrl, PublicUrlError};
 pub use signature::{Payload, SIGNATURE_HEADER, SignatureError, SignatureVerifier, sign};

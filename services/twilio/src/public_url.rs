@@ -48,13 +48,13 @@ impl PublicUrl {
             return Err(PublicUrlError::QueryOrFragment);
         }
         let host = url.host().ok_or(PublicUrlError::NotAbsolute)?;
-        let loopback = match &host {
-            Host::Domain(name) if name.contains('_') => return Err(PublicUrlError::Underscore),
-            Host::Domain(name) => *name == "localhost",
-            Host::Ipv4(ip) => ip.is_loopback(),
-            Host::Ipv6(ip) => ip.is_loopback(),
-        };
-        Ok(Self { text: text.trim_end_matches('/').to_owned(), loopback })
+        if matches!(&host, Host::Domain(name) if name.contains('_')) {
+            return Err(PublicUrlError::Underscore);
+        }
+        Ok(Self {
+            text: text.trim_end_matches('/').to_owned(),
+            loopback: host_is_loopback(&host),
+        })
     }
 
     /// The URL of a request as Twilio wrote it: this base followed by the raw path and query of the request line.
@@ -82,6 +82,15 @@ impl fmt::Display for PublicUrl {
     }
 }
 
+/// Whether a host names this machine. Names other than `localhost` are not looked up.
+pub(crate) fn host_is_loopback(host: &Host<&str>) -> bool {
+    match host {
+        Host::Domain(name) => *name == "localhost",
+        Host::Ipv4(ip) => ip.is_loopback(),
+        Host::Ipv6(ip) => ip.is_loopback(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a panic is a failed test")]
@@ -90,9 +99,16 @@ mod tests {
     #[test]
     fn the_text_is_kept_and_joined() {
         let base = PublicUrl::parse("https://Calls.Example.com/phones/").unwrap();
-        assert_eq!(base.join("/webhook/twilio/voice?a=%7e"), "https://Calls.Example.com/phones/webhook/twilio/voice?a=%7e");
+        assert_eq!(
+            base.join("/webhook/twilio/voice?a=%7e"),
+            "https://Calls.Example.com/phones/webhook/twilio/voice?a=%7e"
+        );
         assert!(!base.is_loopback());
-        for loopback in ["http://127.0.0.1:5000", "http://localhost:5000", "http://[::1]:5000"] {
+        for loopback in [
+            "http://127.0.0.1:5000",
+            "http://localhost:5000",
+            "http://[::1]:5000",
+        ] {
             assert!(PublicUrl::parse(loopback).unwrap().is_loopback(), "{loopback}");
         }
     }

@@ -64,12 +64,19 @@ impl SignatureVerifier {
     ///
     /// # Errors
     /// Says whether the signature is missing, wrong, or right for a different body.
-    pub fn verify(&self, url: &str, payload: Payload<'_>, header: Option<&str>) -> Result<(), SignatureError> {
+    pub fn verify(
+        &self,
+        url: &str,
+        payload: Payload<'_>,
+        header: Option<&str>,
+    ) -> Result<(), SignatureError> {
         let header = header.unwrap_or_default();
         if header.is_empty() {
             return Err(SignatureError::Missing);
         }
-        let signature = BASE64.decode(header.as_bytes()).map_err(|_| SignatureError::Wrong)?;
+        let signature = BASE64
+            .decode(header.as_bytes())
+            .map_err(|_| SignatureError::Wrong)?;
         let fields = match payload {
             Payload::Form(fields) => signed_fields(fields),
             Payload::Empty | Payload::Body(_) => String::new(),
@@ -99,7 +106,9 @@ impl SignatureVerifier {
 #[must_use]
 pub fn sign(url: &str, params: &[(String, String)], token: &AuthToken) -> String {
     let url = url.split_once('#').map_or(url, |(before, _)| before);
-    let mac = keyed(token).chain_update(url.as_bytes()).chain_update(signed_fields(params).as_bytes());
+    let mac = keyed(token)
+        .chain_update(url.as_bytes())
+        .chain_update(signed_fields(params).as_bytes());
     BASE64.encode(&mac.finalize().into_bytes())
 }
 
@@ -112,7 +121,10 @@ fn signed_fields(fields: &[(String, String)]) -> String {
     let mut sorted: Vec<&(String, String)> = fields.iter().collect();
     sorted.sort_unstable();
     sorted.dedup();
-    sorted.iter().flat_map(|(name, value)| [name.as_str(), value.as_str()]).collect()
+    sorted
+        .iter()
+        .flat_map(|(name, value)| [name.as_str(), value.as_str()])
+        .collect()
 }
 
 /// The ways in which Twilio may have written `url` before signing it, the most likely one first.
@@ -141,13 +153,21 @@ fn writings(url: &str) -> Vec<String> {
         .collect();
     let tails = std::iter::once(tail.to_owned()).chain(legacy_query(tail));
 
-    tails.flat_map(|tail| authorities.iter().map(move |authority| format!("{scheme}://{authority}{tail}"))).collect()
+    tails
+        .flat_map(|tail| {
+            authorities
+                .iter()
+                .map(move |authority| format!("{scheme}://{authority}{tail}"))
+        })
+        .collect()
 }
 
 /// Splits `host[:port]`; the colons of a bracketed IPv6 address are not ports.
 fn split_port(host_port: &str) -> (&str, Option<&str>) {
     match host_port.rsplit_once(':') {
-        Some((host, port)) if !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()) => (host, Some(port)),
+        Some((host, port)) if !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()) => {
+            (host, Some(port))
+        }
         _ => (host_port, None),
     }
 }
@@ -163,7 +183,9 @@ fn standard_port(scheme: &str) -> Option<u16> {
 /// An older encoder at Twilio writes `'` in a query as `%27`. `None` when that changes nothing.
 fn legacy_query(tail: &str) -> Option<String> {
     let (path, query) = tail.split_once('?')?;
-    query.contains('\'').then(|| format!("{path}?{}", query.replace('\'', "%27")))
+    query
+        .contains('\'')
+        .then(|| format!("{path}?{}", query.replace('\'', "%27")))
 }
 
 fn body_matches(url: &str, body: &[u8]) -> bool {

@@ -15,7 +15,11 @@ impl AuthToken {
     /// The tokens of a comma separated list; blanks around a token and empty entries are dropped.
     #[must_use]
     pub fn parse_list(list: &str) -> Vec<Self> {
-        list.split(',').map(str::trim).filter(|token| !token.is_empty()).map(Self::new).collect()
+        list.split(',')
+            .map(str::trim)
+            .filter(|token| !token.is_empty())
+            .map(Self::new)
+            .collect()
     }
 
     /// The secret itself: for signing and for Basic auth, never for a log.
@@ -42,6 +46,9 @@ mod tests {
 
     #[test]
     fn a_list_is_split_at_commas() {
-        assert_eq!(AuthToken::parse_list(" one, ,two,"), vec![AuthToken::new("one"), AuthToken::new("two")]);
+        assert_eq!(
+            AuthToken::parse_list(" one, ,two,"),
+            vec![AuthToken::new("one"), AuthToken::new("two")]
+        );
     }
 }

@@ -345,7 +345,7 @@ impl<'s> Stream<'s> {
         let slack = self.gaps.delay + self.gaps.padding;
         let mut total = 0_u64;
         while let Some(packet) = next_packet(&mut self.format)? {
-            total += packet_frames(&packet);
+            total += packet_frames(self.container, &packet);
             if total > max.saturating_add(slack) {
                 return Err(too_long);
             }
@@ -379,7 +379,7 @@ impl<'s> Stream<'s> {
         let mut planes: Vec<Vec<f32>> = Vec::new();
         let (mut good, mut bad) = (0_u64, 0_u64);
         while let Some(packet) = next_packet(&mut self.format)? {
-            let frames = packet_frames(&packet);
+            let frames = packet_frames(self.container, &packet);
             bound((channels[0].len() as u64 + frames).saturating_sub(slack))?;
             match self.decoder.decode(&packet) {
                 Ok(buffer) => {
@@ -430,9 +430,13 @@ fn next_packet(
     }
 }
 
-/// Frames that the packet decodes to, with those that the library would trim.
-fn packet_frames(packet: &symphonia::core::packet::Packet) -> u64 {
-    packet.dur.get() + packet.trim_start.get() + packet.trim_end.get()
+/// Frames that the packet decodes to, with an encoder's delay and padding. For MP3 the frame's own header is
+/// asked: whether the library's duration includes what it would trim has changed between versions.
+fn packet_frames(container: Container, packet: &symphonia::core::packet::Packet) -> u64 {
+    match container {
+        Container::Wav => packet.dur.get(),
+        Container::Mp3 => mp3::frames(&packet.data),
+    }
 }
 
 fn duration_ms(frames: u64, sample_rate_hz: u32) -> u64 {

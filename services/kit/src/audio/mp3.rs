@@ -38,6 +38,14 @@ where
     Ok(Box::new(MpaReader::try_new(stream, FormatOptions::default())?))
 }
 
+/// Samples of each channel in the layer III frame with these bytes.
+pub(super) fn frames(frame: &[u8]) -> u64 {
+    match frame.get(1) {
+        Some(version) if (version >> 3) & 3 == 3 => 1152,
+        _ => 576,
+    }
+}
+
 /// The position behind the ID3v2 tags.
 fn skip_tags<R: Read + Seek>(reader: &mut R) -> Result<u64, AudioError> {
     let mut at = 0_u64;

@@ -119,6 +119,11 @@ where
     let length = frames * u64::from(block_align);
     let data_length =
         u32::try_from(length).map_err(|_| AudioError::Unsupported("it is larger than 4 GiB"))?;
+    // The library wants the form with an empty extension for some encodings, writers often leave it away.
+    let format = match tag {
+        0xfffe => format.to_vec(),
+        _ => format.iter().take(16).chain(&[0, 0]).copied().collect(),
+    };
     let padded = format.len() + format.len() % 2;
     let mut header = Vec::with_capacity(28 + padded);
     header.extend_from_slice(b"RIFF");
@@ -127,7 +132,7 @@ where
     header.extend_from_slice(&riff.to_le_bytes());
     header.extend_from_slice(b"WAVEfmt ");
     header.extend_from_slice(&(format.len() as u32).to_le_bytes());
-    header.extend_from_slice(format);
+    header.extend_from_slice(&format);
     header.resize(20 + padded, 0);
     header.extend_from_slice(b"data");
     header.extend_from_slice(&data_length.to_le_bytes());

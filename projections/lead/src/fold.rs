@@ -1,0 +1,599 @@
+//! The events of a call → its row.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use callfold_schema::event::{
+    CallEnded, CallStarted, EngineFailure, RecordingDownloaded, RecordingMissing, RecordingReady, RecordingStarted,
+    StageFailed, SummaryReady, TranscriptReady,
+};
+use callfold_schema::{Event, PhoneNumber, RecordingSid, Run, Stage, UnixMillis};
+
+use crate::lead::{
+    CallInfo, CallerInfo, Disposition, Engines, FailedEngine, Lead, LeadRecording, LeadSegment, NoMessage,
+    NoMessageReason, RecordingState, Rerun, RerunState, StageState, StageView, Stages, Status,
+};
+use crate::order::{Fact, NoMessageRank, settle};
+use crate::state::{LeadState, StateError};
+
+/// The lead of these events: a pure function of the map.
+///
+/// A state without events gives a lead that is `new` at the epoch; nobody stores one.
+///
+/// Two recordings of which one failed for good: `failed`, with the transcript and summary of the other one shown.
+/// `processed` would hide that a part of what the caller said is lost.
+pub fn lead_view(state: &LeadState) -> Result<Lead, StateError> {
+    let facts = Facts::collect(state)?;
+    let recordings = facts.recordings_in_order();
+    let (shown, rerun) = select_run(&facts);
+
+    let mut lead = Lead {
+        call_sid: state.call_sid().clone(),
+        phone: PhoneNumber::default(),
+        to: PhoneNumber::default(),
+        status: Status::New,
+        created_at: facts.first_time.unwrap_or_default().into(),
+        updated_at: facts.last_time.unwrap_or_default().into(),
+        call: CallInfo::default(),
+        caller: CallerInfo::default(),
+        recordings: Vec::with_capacity(recordings.len()),
+        transcript: None,
+        segments: Vec::new(),
+        language: None,
+        summary: None,
+        summary_title: None,
+        summary_points: Vec::new(),
+        engines: Engines::default(),
+        failed_engines: Vec::new(),
+        run: shown.run,
+        rerun,
+        stages: Stages::all(StageState::Waiting),
+        missing: None,
+        disposition: Disposition::Open,
+        revision: 0,
+        position: state.position(),
+    };
+    tell_call(&mut lead, &facts);
+    tell_texts(&mut lead, &recordings, &shown);
+
+    // The recording that decides the status; a missing one decides only when there is no other.
+    let mut deciding: Option<(Progress, Stages)> = None;
+    for (sid, recording) in &recordings {
+        let outputs = shown.outputs(recording);
+        let missing = facts.missing_of(recording);
+        let stages = match &missing {
+            Some(_) => Stages::all(StageState::Skipped),
+            None => stages_of(recording, &outputs, recording.failures_in(outputs.run)),
+        };
+        if missing.is_none() {
+            let progress = progress_of(recording, &outputs, &stages);
+            if deciding.as_ref().is_none_or(|(held, _)| progress < *held) {
+                deciding = Some((progress, stages.clone()));
+            }
+        }
+        lead.recordings.push(recording.view(sid, &outputs, missing, stages));
+    }
+    match deciding {
+        Some((progress, stages)) => {
+            lead.status = progress.status();
+            lead.stages = stages;
+            if progress == Progress::Silent {
+                lead.missing = Some(NoMessage { reason: NoMessageReason::Silent, error_code: None });
+            }
+        }
+        None => {
+            if let Some(missing) = facts.no_message() {
+                lead.status = Status::NoMessage;
+                lead.stages = Stages::all(StageState::Skipped);
+                lead.missing = Some(missing);
+            }
+        }
+    }
+    Ok(lead)
+}
+
+/// How far one recording is, in the order in which one of several decides for the lead: what is still under way
+/// first, the least advanced in front; then what failed; then what is done; silence last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Progress {
+    Recording,
+    Recorded,
+    Downloaded,
+    Transcribed,
+    Failed,
+    Processed,
+    Silent,
+}
+
+impl Progress {
+    fn status(self) -> Status {
+        match self {
+            Progress::Recording => Status::Recording,
+            Progress::Recorded => Status::Recorded,
+            Progress::Downloaded => Status::Downloaded,
+            Progress::Transcribed => Status::Transcribed,
+            Progress::Failed => Status::Failed,
+            Progress::Processed => Status::Processed,
+            Progress::Silent => Status::NoMessage,
+        }
+    }
+}
+
+/// What the events say, sorted by what they say it of.
+#[derive(Default)]
+struct Facts {
+    started: Option<Fact<CallStarted>>,
+    ended: Option<Fact<CallEnded>>,
+    recordings: BTreeMap<RecordingSid, RecordingFacts>,
+    /// `recording_missing` without a recording.
+    missing: Vec<Fact<RecordingMissing>>,
+    first_time: Option<UnixMillis>,
+    last_time: Option<UnixMillis>,
+}
+
+#[derive(Default)]
+struct RecordingFacts {
+    started: Option<Fact<RecordingStarted>>,
+    ready: Option<Fact<RecordingReady>>,
+    missing: Vec<Fact<RecordingMissing>>,
+    runs: BTreeMap<Run, RunFacts>,
+    /// Time and position of the first event heard of it.
+    first: Option<(UnixMillis, u64)>,
+}
+
+/// What one run did with one recording.
+#[derive(Default)]
+struct RunFacts {
+    downloaded: Option<Fact<RecordingDownloaded>>,
+    transcript: Option<Fact<TranscriptReady>>,
+    summary: Option<Fact<SummaryReady>>,
+    failures: Failures,
+}
+
+type Failures = BTreeMap<(Stage, u32), Option<Fact<StageFailed>>>;
+
+impl Facts {
+    fn collect(state: &LeadState) -> Result<Self, StateError> {
+        let mut facts = Facts::default();
+        for stored in state.events() {
+            let (position, time, reconciled) = (stored.position, stored.time, stored.key.reconciled);
+            facts.first_time = Some(facts.first_time.map_or(time, |first| first.min(time)));
+            facts.last_time = Some(facts.last_time.map_or(time, |last| last.max(time)));
+            macro_rules! fact {
+                ($data:expr) => {
+                    Fact { position, time, reconciled, data: $data }
+                };
+            }
+            let mut recording = stored.key.recording.as_ref().map(|sid| {
+                let recording = facts.recordings.entry(sid.clone()).or_default();
+                let first = recording.first.get_or_insert((time, position));
+                *first = (*first).min((time, position));
+                recording
+            });
+            let run = stored.key.run.unwrap_or(Run::FIRST);
+            // Keys have the form of their kind (`Key::parse`), so `recording` is there wherever an arm asks for it.
+            match (stored.event()?, &mut recording) {
+                (Event::CallStarted(data), _) => settle(&mut facts.started, fact!(data)),
+                (Event::CallEnded(data), _) => settle(&mut facts.ended, fact!(data)),
+                (Event::RecordingStarted(data), Some(recording)) => settle(&mut recording.started, fact!(data)),
+                (Event::RecordingReady(data), Some(recording)) => settle(&mut recording.ready, fact!(data)),
+                (Event::RecordingMissing(data), Some(recording)) => recording.missing.push(fact!(data)),
+                (Event::RecordingMissing(data), None) => facts.missing.push(fact!(data)),
+                (Event::RecordingDownloaded(data), Some(recording)) => {
+                    settle(&mut recording.runs.entry(run).or_default().downloaded, fact!(data));
+                }
+                (Event::TranscriptReady(data), Some(recording)) => {
+                    settle(&mut recording.runs.entry(run).or_default().transcript, fact!(data));
+                }
+                (Event::SummaryReady(data), Some(recording)) => {
+                    settle(&mut recording.runs.entry(run).or_default().summary, fact!(data));
+                }
+                (Event::StageFailed(data), Some(recording)) => {
+                    if let Some(attempt) = stored.key.attempt {
+                        let failures = &mut recording.runs.entry(run).or_default().failures;
+                        settle(failures.entry(attempt).or_default(), fact!(data));
+                    }
+                }
+                (
+                    Event::RecordingStarted(_)
+                    | Event::RecordingReady(_)
+                    | Event::RecordingDownloaded(_)
+                    | Event::TranscriptReady(_)
+                    | Event::SummaryReady(_)
+                    | Event::StageFailed(_),
+                    None,
+                ) => return Err(StateError::Damaged),
+            }
+        }
+        Ok(facts)
+    }
+
+    fn recordings_in_order(&self) -> Vec<(&RecordingSid, &RecordingFacts)> {
+        let mut recordings: Vec<_> = self.recordings.iter().collect();
+        recordings.sort_by_key(|(sid, recording)| {
+            let first = recording.first.unwrap_or_default();
+            (recording.started_at().unwrap_or(first.0), first.1, *sid)
+        });
+        recordings
+    }
+
+    /// Why this recording is missing; `None` when it is not.
+    fn missing_of(&self, recording: &RecordingFacts) -> Option<NoMessage> {
+        if recording.is_ready() {
+            return None;
+        }
+        earliest_reason(recording.missing.iter().map(|fact| (fact, true)).chain(self.of_the_call()))
+    }
+
+    /// Why there is no message, when no recording is left that is not missing.
+    fn no_message(&self) -> Option<NoMessage> {
+        let named = self.recordings.values().flat_map(|recording| &recording.missing).map(|fact| (fact, true));
+        earliest_reason(named.chain(self.of_the_call()))
+    }
+
+    fn of_the_call(&self) -> impl Iterator<Item = (&Fact<RecordingMissing>, bool)> {
+        self.missing.iter().map(|fact| (fact, false))
+    }
+}
+
+fn earliest_reason<'a>(facts: impl Iterator<Item = (&'a Fact<RecordingMissing>, bool)>) -> Option<NoMessage> {
+    facts.min_by_key(|(fact, named)| NoMessageRank::of(fact, *named)).map(|(fact, _)| NoMessage {
+        reason: fact.data.reason.into(),
+        error_code: fact.data.error_code,
+    })
+}
+
+impl RecordingFacts {
+    fn is_ready(&self) -> bool {
+        // What a stage made or tried says that there was something to make it of.
+        self.ready.is_some() || !self.runs.is_empty()
+    }
+
+    fn started_at(&self) -> Option<UnixMillis> {
+        self.ready
+            .as_ref()
+            .and_then(|fact| fact.data.started_at)
+            .or_else(|| self.started.as_ref().and_then(|fact| fact.data.started_at))
+    }
+
+    fn failures_in(&self, run: Run) -> Option<&Failures> {
+        self.runs.get(&run).map(|facts| &facts.failures)
+    }
+
+    fn view(
+        &self,
+        sid: &RecordingSid,
+        outputs: &Outputs<'_>,
+        missing: Option<NoMessage>,
+        stages: Stages,
+    ) -> LeadRecording {
+        let ready = self.ready.as_ref().map(|fact| &fact.data);
+        let file = outputs.downloaded.map(|fact| &fact.data);
+        let measured_s = file.map(|file| u32::try_from((file.duration_ms + 500) / 1000).unwrap_or(u32::MAX));
+        LeadRecording {
+            recording_sid: sid.clone(),
+            state: match (self.is_ready(), &missing) {
+                (true, _) => RecordingState::Ready,
+                (false, Some(_)) => RecordingState::Missing,
+                (false, None) => RecordingState::Recording,
+            },
+            started_at: self.started_at().map(Into::into),
+            duration_s: ready.and_then(|ready| ready.duration_s).or(measured_s),
+            duration_ms: file.map(|file| file.duration_ms),
+            channels: file.map(|file| file.channels).or(ready.and_then(|ready| ready.channels)),
+            source: ready.and_then(|ready| ready.source.clone()),
+            bytes: file.map(|file| file.bytes),
+            content_type: file.map(|file| file.content_type.clone()),
+            blob_key: file.map(|file| file.blob_key.clone()),
+            missing,
+            stages,
+        }
+    }
+}
+
+/// What the stages made of one recording, as far as it is shown.
+#[derive(Default, Clone, Copy)]
+struct Outputs<'a> {
+    downloaded: Option<&'a Fact<RecordingDownloaded>>,
+    transcript: Option<&'a Fact<TranscriptReady>>,
+    summary: Option<&'a Fact<SummaryReady>>,
+    /// The newest run of it in which this recording took part.
+    run: Run,
+}
+
+impl<'a> Outputs<'a> {
+    /// The same with what `run` made in place of what was there. What stands behind a replaced stage goes: a summary
+    /// does not outlive its transcript.
+    fn overlaid(self, run: Run, facts: &'a RunFacts) -> Self {
+        let summary = match (&facts.summary, &facts.transcript, &facts.downloaded) {
+            (Some(summary), _, _) => Some(summary),
+            (None, None, None) => self.summary,
+            (None, _, _) => None,
+        };
+        Self {
+            downloaded: facts.downloaded.as_ref().or(self.downloaded),
+            transcript: facts.transcript.as_ref().or(self.transcript),
+            summary,
+            run,
+        }
+    }
+
+    fn is_silent(&self) -> bool {
+        self.summary.is_none() && self.transcript.is_some_and(|fact| fact.data.text.trim().is_empty())
+    }
+
+    /// Time and length of a stage's work, where it did it.
+    fn of(&self, stage: Stage) -> Option<(UnixMillis, u64)> {
+        match stage {
+            Stage::Download => self.downloaded.map(|fact| (fact.time, fact.data.elapsed_ms)),
+            Stage::Transcribe => self.transcript.map(|fact| (fact.time, fact.data.elapsed_ms)),
+            Stage::Summarize => self.summary.map(|fact| (fact.time, fact.data.elapsed_ms)),
+        }
+    }
+}
+
+/// The run that is shown: run 0 with every later complete run laid over it.
+struct Shown {
+    run: Run,
+    /// The complete runs, ascending; 0 is the first.
+    complete: Vec<Run>,
+}
+
+impl Shown {
+    fn outputs<'a>(&self, recording: &'a RecordingFacts) -> Outputs<'a> {
+        let mut outputs = Outputs::default();
+        for run in &self.complete {
+            if let Some(facts) = recording.runs.get(run) {
+                outputs = outputs.overlaid(*run, facts);
+            }
+        }
+        outputs
+    }
+}
+
+/// The newest complete run is shown; of the ones above it, the newest stands in `rerun`.
+///
+/// Which recordings a run covers: those it has touched, and those that were ready when its number was minted (a number
+/// is milliseconds × 1000 + random). A recording that came later is none of its business. It is complete when each of
+/// them came to its end in it, where one that fails counts only if what is shown of it has failed as well, and one
+/// without speech only if it has nothing of it: a re-run must not take away what is shown.
+fn select_run(facts: &Facts) -> (Shown, Option<Rerun>) {
+    let runs: BTreeSet<Run> = facts.recordings.values().flat_map(|recording| recording.runs.keys().copied()).collect();
+    let mut shown = Shown { run: Run::FIRST, complete: vec![Run::FIRST] };
+    let mut waiting: Option<Run> = None;
+    for run in runs.into_iter().filter(|run| *run != Run::FIRST) {
+        let mut done = 0_u32;
+        let complete = covered(facts, run).all(|(sid, recording)| {
+            let before = shown.outputs(recording);
+            let Some(now) = recording.runs.get(&run) else { return before.is_silent() };
+            let outputs = Outputs::default().overlaid(run, now);
+            let progress = progress_of(recording, &outputs, &stages_of(recording, &outputs, Some(&now.failures)));
+            match progress {
+                Progress::Processed | Progress::Silent => {
+                    done += 1;
+                    true
+                }
+                Progress::Failed => {
+                    let stages = stages_of(recording, &before, recording.failures_in(before.run));
+                    progress_of(recording, &before, &stages) == Progress::Failed
+                }
+                Progress::Recording | Progress::Recorded | Progress::Downloaded | Progress::Transcribed => false,
+            }
+        });
+        if complete && done > 0 {
+            shown.run = run;
+            shown.complete.push(run);
+            waiting = None;
+        } else {
+            waiting = Some(run);
+        }
+    }
+    let rerun = waiting.map(|run| rerun_view(facts, run));
+    (shown, rerun)
+}
+
+fn covered(facts: &Facts, run: Run) -> impl Iterator<Item = (&RecordingSid, &RecordingFacts)> {
+    facts.recordings.iter().filter(move |(_, recording)| {
+        let minted_at_ms = run.0 / 1000;
+        let was_ready = recording
+            .ready
+            .as_ref()
+            .is_some_and(|ready| u64::try_from(ready.time.0).is_ok_and(|ready_ms| ready_ms <= minted_at_ms));
+        was_ready || recording.runs.contains_key(&run)
+    })
+}
+
+fn rerun_view(facts: &Facts, run: Run) -> Rerun {
+    let nothing = RunFacts::default();
+    let least = covered(facts, run)
+        .map(|(_, recording)| {
+            let now = recording.runs.get(&run).unwrap_or(&nothing);
+            let outputs = Outputs::default().overlaid(run, now);
+            let mut stages = stages_of(recording, &outputs, Some(&now.failures));
+            let progress = progress_of(recording, &outputs, &stages);
+            // What the run did not do itself, it took over from what is shown.
+            let has = |stage| outputs.of(stage).is_some() || now.failures.keys().any(|(failed, _)| *failed == stage);
+            if let Some(first) = Stage::ALL.into_iter().find(|stage| has(*stage)) {
+                if first > Stage::Download {
+                    stages.download = StageView::bare(StageState::Skipped);
+                }
+                if first > Stage::Transcribe {
+                    stages.transcribe = StageView::bare(StageState::Skipped);
+                }
+            }
+            (progress, stages)
+        })
+        .min_by_key(|(progress, _)| *progress);
+    let (progress, stages) = least.unwrap_or((Progress::Recorded, Stages::all(StageState::Waiting)));
+    let state = if progress == Progress::Failed { RerunState::Failed } else { RerunState::Running };
+    Rerun { run, state, stages }
+}
+
+fn progress_of(recording: &RecordingFacts, outputs: &Outputs<'_>, stages: &Stages) -> Progress {
+    if Stage::ALL.into_iter().any(|stage| stages.get(stage).state == StageState::Failed) {
+        Progress::Failed
+    } else if outputs.summary.is_some() {
+        Progress::Processed
+    } else if outputs.is_silent() {
+        Progress::Silent
+    } else if outputs.transcript.is_some() {
+        Progress::Transcribed
+    } else if outputs.downloaded.is_some() {
+        Progress::Downloaded
+    } else if recording.is_ready() {
+        Progress::Recorded
+    } else {
+        Progress::Recording
+    }
+}
+
+/// The stages of one recording that is not missing.
+fn stages_of(recording: &RecordingFacts, outputs: &Outputs<'_>, failures: Option<&Failures>) -> Stages {
+    // A re-run may begin in the middle: its first failure says that what stands before is done.
+    let first_failed = failures.and_then(|failures| failures.keys().map(|(stage, _)| *stage).max());
+    // Since when the stage at work can work: when its input was accepted.
+    let mut input_at = recording.ready.as_ref().map(|fact| fact.time);
+    let mut open = recording.is_ready();
+    let mut blocked = false;
+    let mut view = |stage: Stage| {
+        let failure = failures.and_then(|failures| newest_failure(failures, stage));
+        if let Some((done_at, elapsed_ms)) = outputs.of(stage) {
+            input_at = Some(done_at);
+            return StageView {
+                attempt: failure.map(|(attempt, _)| attempt).filter(|attempt| *attempt > 0).map(|attempt| attempt + 1),
+                attempts_max: failure.filter(|(attempt, _)| *attempt > 0).map(|(_, fact)| fact.data.attempts_max),
+                since: Some(done_at.into()),
+                elapsed_ms: Some(elapsed_ms),
+                ..StageView::bare(StageState::Done)
+            };
+        }
+        let later = Stage::ALL.into_iter().filter(|later| *later > stage);
+        if later.into_iter().any(|later| outputs.of(later).is_some()) || first_failed.is_some_and(|failed| failed > stage)
+        {
+            input_at = None;
+            return StageView::bare(StageState::Done);
+        }
+        if blocked || (stage == Stage::Summarize && outputs.is_silent()) {
+            return StageView::bare(StageState::Skipped);
+        }
+        if !std::mem::replace(&mut open, false) {
+            return StageView::bare(StageState::Waiting);
+        }
+        match failure {
+            None => StageView { since: input_at.map(Into::into), ..StageView::bare(StageState::Waiting) },
+            Some((attempt, fact)) => {
+                let state = match (attempt, fact.data.next_attempt_at) {
+                    (0, _) => StageState::Waiting,
+                    (_, Some(_)) => StageState::Retrying,
+                    (_, None) => StageState::Failed,
+                };
+                blocked = state == StageState::Failed;
+                StageView {
+                    state,
+                    attempt: Some(attempt).filter(|attempt| *attempt > 0),
+                    attempts_max: Some(fact.data.attempts_max),
+                    class: Some(fact.data.class),
+                    text: Some(fact.data.text.clone()),
+                    next_attempt_at: fact.data.next_attempt_at.map(Into::into),
+                    since: Some(fact.time.into()),
+                    elapsed_ms: None,
+                }
+            }
+        }
+    };
+    Stages { download: view(Stage::Download), transcribe: view(Stage::Transcribe), summarize: view(Stage::Summarize) }
+}
+
+fn newest_failure(failures: &Failures, stage: Stage) -> Option<(u32, &Fact<StageFailed>)> {
+    failures
+        .range((stage, 0)..=(stage, u32::MAX))
+        .next_back()
+        .and_then(|((_, attempt), fact)| fact.as_ref().map(|fact| (*attempt, fact)))
+}
+
+fn tell_call(lead: &mut Lead, facts: &Facts) {
+    if let Some(started) = facts.started.as_ref().map(|fact| &fact.data) {
+        lead.phone = started.from.clone();
+        lead.to = started.to.clone();
+        lead.call.status = Some("in-progress".to_owned());
+        lead.call.direction = Some(started.direction.clone()).filter(|direction| !direction.is_empty());
+        let caller = started.caller.clone();
+        lead.caller = CallerInfo {
+            name: caller.name,
+            city: caller.city,
+            state: caller.state,
+            zip: caller.zip,
+            country: caller.country,
+            forwarded_from: caller.forwarded_from,
+            stir_verdict: caller.stir_verdict,
+        };
+    }
+    if let Some(ended) = &facts.ended {
+        lead.call.status = Some(ended.data.status.clone());
+        lead.call.duration_s = ended.data.duration_s;
+        lead.call.ended_at = Some(ended.data.ended_at.unwrap_or(ended.time).into());
+    }
+}
+
+fn tell_texts(lead: &mut Lead, recordings: &[(&RecordingSid, &RecordingFacts)], shown: &Shown) {
+    let mut transcripts: Vec<&str> = Vec::new();
+    let mut summaries: Vec<&str> = Vec::new();
+    let mut transcribers: Vec<String> = Vec::new();
+    let mut summarizers: Vec<String> = Vec::new();
+    let mut heard = false;
+    for (sid, recording) in recordings {
+        let outputs = shown.outputs(recording);
+        if let Some(transcript) = outputs.transcript.map(|fact| &fact.data) {
+            heard = true;
+            let text = transcript.text.trim();
+            if !text.is_empty() {
+                transcripts.push(text);
+                if lead.language.is_none() {
+                    lead.language = Some(transcript.language.clone()).filter(|language| !language.is_empty());
+                }
+            }
+            lead.segments.extend(transcript.segments.iter().map(|segment| LeadSegment {
+                recording_sid: (*sid).clone(),
+                start_ms: segment.start_ms,
+                end_ms: segment.end_ms,
+                channel: segment.channel,
+                text: segment.text.clone(),
+                // A number that is none has no JSON, and would not be equal to itself.
+                confidence: segment.confidence.filter(|confidence| confidence.is_finite()),
+            }));
+            name_engine(&mut transcribers, &transcript.engine, &transcript.model);
+            tell_failed_engines(lead, sid, Stage::Transcribe, &transcript.failed_engines);
+        }
+        if let Some(summary) = outputs.summary.map(|fact| &fact.data) {
+            summaries.push(summary.text.trim());
+            if lead.summary_title.as_ref().is_none_or(String::is_empty) {
+                lead.summary_title = Some(summary.title.clone());
+            }
+            lead.summary_points.extend(summary.points.iter().cloned());
+            name_engine(&mut summarizers, &summary.engine, &summary.model);
+            tell_failed_engines(lead, sid, Stage::Summarize, &summary.failed_engines);
+        }
+    }
+    lead.transcript = heard.then(|| transcripts.join("\n"));
+    lead.summary = (!summaries.is_empty()).then(|| summaries.join("\n"));
+    lead.engines.transcribe = (!transcribers.is_empty()).then(|| transcribers.join(", "));
+    lead.engines.summarize = (!summarizers.is_empty()).then(|| summarizers.join(", "));
+}
+
+fn name_engine(names: &mut Vec<String>, engine: &str, model: &str) {
+    let name = if model.is_empty() { engine.to_owned() } else { format!("{engine}:{model}") };
+    // A stage that heard nothing may have asked no engine.
+    if !name.is_empty() && !names.contains(&name) {
+        names.push(name);
+    }
+}
+
+fn tell_failed_engines(lead: &mut Lead, sid: &RecordingSid, stage: Stage, failed: &[EngineFailure]) {
+    lead.failed_engines.extend(failed.iter().map(|failure| FailedEngine {
+        recording_sid: sid.clone(),
+        stage,
+        engine: failure.engine.clone(),
+        class: failure.class,
+        text: failure.text.clone(),
+        elapsed_ms: failure.elapsed_ms,
+    }));
+}

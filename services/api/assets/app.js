@@ -1,0 +1,207 @@
+// callfold: keeps the page up to date. Everything works without it, by loading the page again.
+"use strict";
+(() => {
+  const words = document.body.dataset;
+  if (!words.position) return; // sign-in and error pages stand still
+
+  const list = document.querySelector("[data-list]");
+  const pane = document.querySelector("[data-pane]");
+  const pill = document.querySelector("[data-pill]");
+  const offline = document.querySelector("[data-offline]");
+  const wide = matchMedia("(min-width: 64rem)");
+  // The machine in front of us may have another time of day than the server.
+  const skew = Number(words.now) - Date.now();
+  const put = (text, value) => text.replace("{}", value);
+
+  // What the server sent, before this script wrote times into it: tells whether a part really changed.
+  const sent = new WeakMap();
+  const remember = (root) => {
+    for (const part of root.querySelectorAll("[data-part], [data-row]")) sent.set(part, part.outerHTML);
+  };
+
+  // Times ---------------------------------------------------------------------------------------------------------
+  const tick = () => {
+    const now = Date.now() + skew;
+    for (const el of document.querySelectorAll("[data-since]")) {
+      const seconds = Math.max(0, Math.floor((now - Number(el.dataset.since)) / 1000));
+      const text = seconds < 100 ? put(words.seconds, seconds)
+        : seconds < 6000 ? put(words.minutes, Math.floor(seconds / 60)) : null;
+      if (text !== null && el.textContent !== text) el.textContent = text;
+    }
+    for (const el of document.querySelectorAll("[data-when]")) {
+      const minutes = Math.floor((now - Number(el.dataset.when)) / 60000);
+      el.dataset.said ??= el.textContent;
+      const text = minutes < 0 || minutes >= 60 ? el.dataset.said : minutes < 1 ? words.justNow : put(words.ago, minutes);
+      if (el.textContent !== text) el.textContent = text;
+    }
+  };
+
+  // Fragments -----------------------------------------------------------------------------------------------------
+  const fragment = async (url) => {
+    const answer = await fetch(url, { credentials: "same-origin", cache: "no-store", redirect: "error" });
+    if (answer.status === 401) { location.reload(); }
+    if (!answer.ok) throw new Error("fragment " + answer.status);
+    const template = document.createElement("template");
+    template.innerHTML = await answer.text(); // our own server's templates, in which everything is escaped
+    return template.content;
+  };
+
+  // Runs `work` soon, never twice at once, and once more when it was asked for in the meantime.
+  const gathered = (work, delay) => {
+    let timer = null, running = false, again = false;
+    const run = async () => {
+      timer = null;
+      if (running) { again = true; return; }
+      running = true;
+      try { await work(); } catch { timer ??= setTimeout(run, 5000); }
+      running = false;
+      if (again) { again = false; timer ??= setTimeout(run, delay); }
+    };
+    return () => { timer ??= setTimeout(run, delay); };
+  };
+
+  // Queue ---------------------------------------------------------------------------------------------------------
+  const queue = document.querySelector("[data-queue]");
+  const scrolled = () => (wide.matches ? queue.scrollTop : window.scrollY) > 48;
+  let reveal = false;
+
+  const refreshList = async () => {
+    if (!list || queue.offsetParent === null && getComputedStyle(queue).display === "none") return;
+    const fresh = [...(await fragment(list.dataset.list)).querySelectorAll("[data-row]")];
+    const known = new Map([...list.querySelectorAll("[data-row]")].map((row) => [row.dataset.row, row]));
+    const full = known.size;
+    let above = true, waiting = 0, before = null;
+    const added = [];
+    for (const row of fresh) {
+      const old = known.get(row.dataset.row);
+      if (old) {
+        above = false;
+        const html = row.outerHTML;
+        if (sent.get(old) !== html) {
+          sent.set(old, html);
+          const link = old.querySelector("a");
+          link.replaceChildren(...row.querySelector("a").childNodes);
+        }
+        before = old;
+      } else if (above && scrolled() && !reveal) {
+        waiting += 1; // shown when asked for: what is being read stays where it is
+      } else if (above || added.length + full < 50) {
+        added.push([row, before]);
+        before = row;
+      }
+    }
+    for (const [row, after] of added) {
+      sent.set(row, row.outerHTML);
+      if (after) after.after(row); else list.prepend(row);
+    }
+    reveal = false;
+    pill.hidden = waiting === 0;
+    pill.textContent = put(words.newLeads, waiting);
+    markCurrent();
+    tick();
+  };
+  const refreshListSoon = gathered(refreshList, 150);
+  pill?.addEventListener("click", () => {
+    reveal = true;
+    (wide.matches ? queue : window).scrollTo({ top: 0 });
+    refreshListSoon();
+  });
+
+  // Card ----------------------------------------------------------------------------------------------------------
+  const current = () => pane?.querySelector("[data-sid]")?.dataset.sid;
+  const markCurrent = () => {
+    const sid = current();
+    for (const row of list?.querySelectorAll("[data-row]") ?? []) {
+      const link = row.querySelector("a");
+      if (row.dataset.row === sid) link.setAttribute("aria-current", "true"); else link.removeAttribute("aria-current");
+    }
+  };
+
+  const refreshCard = async () => {
+    const sid = current();
+    if (!sid) return;
+    const fresh = (await fragment("/leads/" + encodeURIComponent(sid) + "/card")).querySelector("[data-sid]");
+    const card = pane.querySelector("[data-sid]");
+    if (!fresh || card.dataset.sid !== fresh.dataset.sid) return; // another card was opened in the meantime
+    const old = new Map([...card.querySelectorAll("[data-part]")].map((part) => [part.dataset.part, part]));
+    let before = null;
+    for (const part of [...fresh.querySelectorAll("[data-part]")]) {
+      const html = part.outerHTML;
+      const there = old.get(part.dataset.part);
+      old.delete(part.dataset.part);
+      if (there && sent.get(there) === html) { before = there; continue; } // an unchanged player goes on playing
+      sent.set(part, html);
+      if (there) {
+        const focused = there.contains(document.activeElement) ? document.activeElement.id : "";
+        there.replaceWith(part);
+        if (focused) document.getElementById(focused)?.focus();
+      } else if (before) { before.after(part); } else { card.prepend(part); }
+      before = part;
+    }
+    for (const gone of old.values()) gone.remove();
+    document.title = fresh.dataset.title;
+    tick();
+  };
+  const refreshCardSoon = gathered(refreshCard, 50);
+
+  const open = async (sid) => {
+    pane.replaceChildren(await fragment("/leads/" + encodeURIComponent(sid) + "/card"));
+    remember(pane);
+    document.title = pane.querySelector("[data-sid]").dataset.title;
+    window.scrollTo({ top: 0 });
+    markCurrent();
+    tick();
+  };
+  list?.addEventListener("click", async (event) => {
+    const link = event.target.closest("a");
+    if (!link || !wide.matches || event.button || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return;
+    event.preventDefault();
+    try {
+      await open(link.closest("[data-row]").dataset.row);
+      history.pushState(null, "", link.href);
+    } catch { location.href = link.href; }
+  });
+  addEventListener("popstate", () => location.reload());
+
+  // Live ----------------------------------------------------------------------------------------------------------
+  let last = words.position, source = null, lost = null;
+  const say = (visible) => {
+    if (!visible) { offline.hidden = true; return; }
+    if (!offline.hidden) return;
+    const time = new Date().toLocaleTimeString("he-IL", { hour: "2-digit", minute: "2-digit", timeZone: words.zone });
+    offline.textContent = put(words.noConnection, time);
+    offline.hidden = false;
+  };
+  const connect = () => {
+    source?.close();
+    source = new EventSource("/api/v1/events?last_event_id=" + encodeURIComponent(last));
+    source.addEventListener("open", () => { clearTimeout(lost); lost = null; say(false); });
+    source.addEventListener("lead", (event) => {
+      last = event.lastEventId || last;
+      refreshListSoon();
+      if (JSON.parse(event.data).call_sid === current()) refreshCardSoon();
+    });
+    source.addEventListener("error", () => {
+      lost ??= setTimeout(() => say(true), 3000);
+      if (source.readyState !== EventSource.CLOSED) return; // else the browser tries again by itself
+      setTimeout(() => { refreshListSoon(); refreshCardSoon(); connect(); }, 5000);
+    });
+  };
+
+  remember(document);
+  markCurrent();
+  tick();
+  setInterval(tick, 1000);
+  connect();
+  addEventListener("pageshow", (event) => {
+    if (event.persisted) { connect(); refreshListSoon(); refreshCardSoon(); } // back from the browser's memory
+  });
+  // "Today" is another day after midnight.
+  let day = new Date().getDate();
+  setInterval(() => {
+    if (new Date().getDate() === day) return;
+    day = new Date().getDate();
+    refreshListSoon();
+    refreshCardSoon();
+  }, 60000);
+})();

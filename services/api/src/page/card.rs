@@ -1,0 +1,242 @@
+//! The card: one lead, whole.
+
+use askama::Template;
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Response};
+use callfold_lead::{Lead, LeadRecording, RecordingState, StageState, Stages};
+use callfold_schema::Stage;
+
+use super::list::{QueueView, read_queue};
+use super::row::{NumberView, message_length, non_empty};
+use super::state::{self, StateView, When};
+use super::{Frame, html};
+use crate::app::App;
+use crate::error::ApiError;
+use crate::query::{ListQuery, call_sid};
+use crate::routes::leads::read_lead;
+use crate::show;
+use crate::words::fill;
+
+/// A player.
+pub(crate) struct SoundView {
+    recording_sid: String,
+    label: String,
+    length: Option<String>,
+}
+
+/// A piece of the transcript.
+pub(crate) struct SaidView {
+    at: String,
+    speaker: Option<String>,
+    text: String,
+}
+
+/// The stages of one recording.
+pub(crate) struct StagesView {
+    label: String,
+    steps: Vec<StepView>,
+}
+
+/// One stage.
+pub(crate) struct StepView {
+    name: &'static str,
+    state: StateView,
+    why: Vec<String>,
+}
+
+/// A detail.
+pub(crate) struct FactView {
+    name: &'static str,
+    value: String,
+    direction: &'static str,
+    is_id: bool,
+}
+
+/// The card.
+pub(crate) struct CardView {
+    call_sid: String,
+    title: String,
+    name: Option<String>,
+    number: NumberView,
+    received: When,
+    length: Option<String>,
+    headline: Option<String>,
+    points: Vec<String>,
+    state: StateView,
+    why: Vec<String>,
+    offline_summary: bool,
+    sounds: Vec<SoundView>,
+    said: Vec<SaidView>,
+    transcript: Option<String>,
+    stages: Vec<StagesView>,
+    facts: Vec<FactView>,
+}
+
+impl CardView {
+    fn of(lead: &Lead, f: &Frame) -> Self {
+        let number = NumberView::of(&lead.phone);
+        let who = lead.caller.name.clone().unwrap_or_else(|| {
+            if number.withheld { f.w.withheld.to_owned() } else { number.text.clone() }
+        });
+        let headline = non_empty(lead.summary_title.as_deref());
+        Self {
+            call_sid: lead.call_sid.to_string(),
+            title: match &headline {
+                Some(headline) => format!("{who} · {headline}"),
+                None => format!("{who} · {}", f.w.leads),
+            },
+            name: lead.caller.name.clone(),
+            number,
+            received: When::day(lead.created_at.0, f),
+            length: message_length(lead),
+            headline,
+            points: lead.summary_points.iter().filter_map(|point| non_empty(Some(point))).collect(),
+            state: state::of_lead(lead, f),
+            why: state::why_of_lead(lead, f),
+            offline_summary: lead.engines.summarize.as_deref().is_some_and(|engine| engine.contains("extractive")),
+            sounds: sounds(lead, f),
+            said: said(lead, f),
+            transcript: non_empty(lead.transcript.as_deref()),
+            stages: stages(lead, f),
+            facts: facts(lead, f),
+        }
+    }
+}
+
+fn sounds(lead: &Lead, f: &Frame) -> Vec<SoundView> {
+    let several = lead.recordings.len() > 1;
+    let view = |(n, recording): (usize, &LeadRecording)| {
+        recording.blob_key.as_ref()?;
+        Some(SoundView {
+            recording_sid: recording.recording_sid.to_string(),
+            label: if several { fill(f.w.recording_of, n + 1) } else { f.w.recording.to_owned() },
+            length: recording.duration_ms.map(show::length_ms),
+        })
+    };
+    lead.recordings.iter().enumerate().filter_map(view).collect()
+}
+
+fn said(lead: &Lead, f: &Frame) -> Vec<SaidView> {
+    let several_recordings = lead.recordings.len() > 1;
+    let several_speakers = lead.segments.iter().any(|segment| segment.channel > 0);
+    let mut last = None;
+    let view = |segment: &callfold_lead::LeadSegment| {
+        let text = non_empty(Some(&segment.text))?;
+        let place = (segment.recording_sid.clone(), segment.channel);
+        let mut speaker = Vec::new();
+        if last.as_ref() != Some(&place) {
+            let number = lead.recordings.iter().position(|r| r.recording_sid == segment.recording_sid);
+            if let (true, Some(n)) = (several_recordings, number) {
+                speaker.push(fill(f.w.recording_of, n + 1));
+            }
+            if several_speakers {
+                speaker.push(fill(f.w.speaker, u32::from(segment.channel) + 1));
+            }
+        }
+        last = Some(place);
+        let at = show::length(segment.start_ms / 1000);
+        Some(SaidView { at, speaker: (!speaker.is_empty()).then(|| speaker.join(" · ")), text })
+    };
+    lead.segments.iter().filter_map(view).collect()
+}
+
+fn stages(lead: &Lead, f: &Frame) -> Vec<StagesView> {
+    let several = lead.recordings.len() > 1;
+    let mut groups: Vec<StagesView> = lead
+        .recordings
+        .iter()
+        .enumerate()
+        // While the caller speaks, and when there is no file, no stage has anything to do.
+        .filter(|(_, recording)| recording.state == RecordingState::Ready)
+        .map(|(n, recording)| StagesView {
+            label: if several {
+                fill(f.w.stages_of, fill(f.w.recording_of, n + 1))
+            } else {
+                f.w.stages.to_owned()
+            },
+            steps: steps(&recording.stages, f),
+        })
+        .collect();
+    if let Some(rerun) = &lead.rerun {
+        groups.push(StagesView { label: f.w.rerun.to_owned(), steps: steps(&rerun.stages, f) });
+    }
+    groups
+}
+
+fn steps(stages: &Stages, f: &Frame) -> Vec<StepView> {
+    let current = stages.current().map(|(stage, _)| stage);
+    Stage::ALL
+        .into_iter()
+        .map(|stage| {
+            let view = stages.get(stage);
+            // Nothing is at work behind a stage that gave up.
+            let at_work = current == Some(stage) && view.state != StageState::Failed;
+            StepView {
+                name: state::stage_name(stage, f.w),
+                state: state::of_stage(stage, view, at_work, f),
+                why: state::why(view, f),
+            }
+        })
+        .collect()
+}
+
+fn facts(lead: &Lead, f: &Frame) -> Vec<FactView> {
+    let w = f.w;
+    let mut facts = Vec::new();
+    let mut add = |name, value: Option<String>, direction| {
+        if let Some(value) = value {
+            facts.push(FactView { name, value, direction, is_id: false });
+        }
+    };
+    let number = |number: &callfold_schema::PhoneNumber| {
+        if show::is_withheld(number) { None } else { Some(show::phone(number)) }
+    };
+    let caller = &lead.caller;
+    add(w.caller_name, caller.name.clone(), "auto");
+    add(w.caller_number, number(&lead.phone), "ltr");
+    let place: Vec<&str> =
+        [&caller.city, &caller.state, &caller.country].into_iter().filter_map(|part| part.as_deref()).collect();
+    add(w.caller_place, (!place.is_empty()).then(|| place.join(", ")), "auto");
+    add(w.forwarded_from, caller.forwarded_from.as_ref().and_then(number), "ltr");
+    add(w.our_number, number(&lead.to), "ltr");
+    add(w.received, Some(show::full(lead.created_at.0, &f.timezone)), "ltr");
+    add(w.call_length, lead.call.duration_s.map(|s| show::length(u64::from(s))), "ltr");
+    add(w.message_length, message_length(lead), "ltr");
+    add(w.recognised_by, lead.engines.transcribe.clone(), "ltr");
+    facts.push(FactView { name: w.call_id, value: lead.call_sid.to_string(), direction: "ltr", is_id: true });
+    facts
+}
+
+#[derive(Template)]
+#[template(path = "detail.html")]
+struct DetailPage {
+    f: Frame,
+    q: QueueView,
+    c: CardView,
+}
+
+#[derive(Template)]
+#[template(path = "card_fragment.html")]
+struct CardFragment {
+    f: Frame,
+    c: CardView,
+}
+
+/// `GET /leads/{call_sid}`: the card, and on wide screens the queue beside it.
+pub(crate) async fn detail(State(app): State<App>, Path(sid): Path<String>) -> Result<Response, ApiError> {
+    // Before the rows: what changes in between is told again, which is harmless.
+    let position = app.position().await?;
+    let lead = read_lead(&app, &call_sid(&sid)?).await?;
+    let f = Frame::live(&app, position);
+    let q = read_queue(&app, &ListQuery::default(), &f).await?;
+    let c = CardView::of(&lead, &f);
+    Ok(html(&DetailPage { f, q, c })?.into_response())
+}
+
+/// `GET /leads/{call_sid}/card`: the card alone.
+pub(crate) async fn fragment(State(app): State<App>, Path(sid): Path<String>) -> Result<Response, ApiError> {
+    let lead = read_lead(&app, &call_sid(&sid)?).await?;
+    let f = Frame::still(&app);
+    let c = CardView::of(&lead, &f);
+    Ok(html(&CardFragment { f, c })?.into_response())
+}

@@ -1,0 +1,59 @@
+//! Errors as pages, where a person asked.
+
+use askama::Template;
+use axum::extract::{Request, State};
+use axum::http::header;
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use std::sync::Arc;
+
+use super::{Frame, html};
+use crate::app::App;
+use crate::error::ApiError;
+use crate::routes::signin::explanation;
+
+#[derive(Template)]
+#[template(path = "message.html")]
+struct MessagePage {
+    f: Frame,
+    heading: &'static str,
+    text: &'static str,
+}
+
+/// Turns the problems of what it stands around into pages; status and other headers stay.
+pub(crate) async fn as_page(State(app): State<App>, request: Request, next: Next) -> Response {
+    let response = next.run(request).await;
+    let Some(error) = response.extensions().get::<Arc<ApiError>>().cloned() else { return response };
+    let rendered = match &*error {
+        ApiError::Unauthenticated => explanation(&app, false),
+        other => {
+            let f = Frame::still(&app);
+            let (heading, text) = words_for(other, &f);
+            html(&MessagePage { f, heading, text })
+        }
+    };
+    let Ok(page) = rendered else { return response };
+    let (mut parts, _) = response.into_parts();
+    let page = page.into_response();
+    if let Some(kind) = page.headers().get(header::CONTENT_TYPE) {
+        parts.headers.insert(header::CONTENT_TYPE, kind.clone());
+    }
+    parts.headers.remove(header::CONTENT_LENGTH);
+    Response::from_parts(parts, page.into_body())
+}
+
+fn words_for(error: &ApiError, f: &Frame) -> (&'static str, &'static str) {
+    let w = f.w;
+    match error {
+        ApiError::NotFound(_) | ApiError::MethodNotAllowed => (w.not_found, w.not_found_text),
+        ApiError::BadQuery(_) => (w.not_found, w.bad_query),
+        ApiError::Unauthenticated => (w.sign_in, w.sign_in_needed),
+        ApiError::ForeignForm => (w.refused, w.refused_text),
+        ApiError::Store(_)
+        | ApiError::Stream(_)
+        | ApiError::Sessions(_)
+        | ApiError::Recording(_)
+        | ApiError::TooManyFollowers => (w.unavailable, w.unavailable_text),
+        ApiError::Range { .. } | ApiError::Render(_) | ApiError::Encode(_) => (w.mistake, w.mistake_text),
+    }
+}

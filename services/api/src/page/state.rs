@@ -1,0 +1,187 @@
+//! How a lead and its stages stand, in words a person understands.
+
+use callfold_lead::{Lead, NoMessageReason, StageState, StageView, Status};
+use callfold_schema::{Stage, UnixMillis};
+
+use super::Frame;
+use crate::show;
+use crate::words::{Words, fill};
+
+/// The shape that goes with the word: states are never told by colour alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shape {
+    /// Turns: something is happening.
+    Run,
+    /// A tick.
+    Done,
+    /// An exclamation mark.
+    Bad,
+    /// A dash: an end without a result.
+    End,
+    /// A dotted ring: not begun.
+    Idle,
+}
+
+/// A moment, in words and for the script.
+pub(crate) struct When {
+    pub(crate) text: String,
+    pub(crate) millis: i64,
+    pub(crate) rfc3339: String,
+}
+
+impl When {
+    /// `היום 14:05`
+    pub(crate) fn day(moment: UnixMillis, f: &Frame) -> Self {
+        Self::new(moment, show::day_and_time(moment, f.now(), &f.timezone, f.w))
+    }
+
+    /// `מ־14:05:12`
+    fn since(moment: UnixMillis, f: &Frame) -> Self {
+        Self::new(moment, fill(f.w.since, show::clock(moment, &f.timezone)))
+    }
+
+    fn new(moment: UnixMillis, text: String) -> Self {
+        Self { text, millis: moment.0, rfc3339: moment.rfc3339() }
+    }
+}
+
+/// A state as it is shown.
+pub(crate) struct StateView {
+    pub(crate) label: String,
+    pub(crate) shape: Shape,
+    /// Since when, for what is happening.
+    pub(crate) since: Option<When>,
+}
+
+impl StateView {
+    fn still(label: impl Into<String>, shape: Shape) -> Self {
+        Self { label: label.into(), shape, since: None }
+    }
+
+    /// The CSS class of the shape.
+    pub(crate) fn class(&self) -> &'static str {
+        match self.shape {
+            Shape::Run => "run",
+            Shape::Done => "done",
+            Shape::Bad => "bad",
+            Shape::End => "end",
+            Shape::Idle => "idle",
+        }
+    }
+
+    /// Whether everything went well and nothing more is to come.
+    pub(crate) fn is_done(&self) -> bool {
+        self.shape == Shape::Done
+    }
+}
+
+/// How a lead stands.
+pub(crate) fn of_lead(lead: &Lead, f: &Frame) -> StateView {
+    let w = f.w;
+    let label = match lead.status {
+        Status::New => w.state_new,
+        Status::Recording => w.state_recording,
+        Status::Recorded => w.state_recorded,
+        Status::Downloaded => w.state_downloaded,
+        Status::Transcribed => w.state_transcribed,
+        Status::Processed => return StateView::still(w.state_processed, Shape::Done),
+        Status::Failed => return StateView::still(w.state_failed, Shape::Bad),
+        Status::NoMessage => return StateView::still(no_message(lead, w), Shape::End),
+    };
+    let since = lead.stages.current().and_then(|(_, view)| view.since).unwrap_or(lead.updated_at);
+    StateView { label: label.to_owned(), shape: Shape::Run, since: Some(When::since(since.0, f)) }
+}
+
+fn no_message(lead: &Lead, w: &Words) -> &'static str {
+    match lead.missing.as_ref().map(|missing| missing.reason) {
+        Some(NoMessageReason::NeverLeft) => w.state_hung_up,
+        Some(NoMessageReason::Silent) => w.state_silent,
+        Some(NoMessageReason::Absent | NoMessageReason::Failed | NoMessageReason::DeadlinePassed) | None => {
+            w.state_missing
+        }
+    }
+}
+
+/// Why a lead waits or failed: the stage, the attempt, the next try, and the reason as the worker said it.
+pub(crate) fn why_of_lead(lead: &Lead, f: &Frame) -> Vec<String> {
+    if matches!(lead.status, Status::Processed | Status::NoMessage) {
+        return Vec::new();
+    }
+    match lead.stages.current() {
+        Some((stage, view)) if view.state == StageState::Failed => {
+            let mut lines = why(view, f);
+            match lines.first_mut() {
+                Some(first) => *first = format!("{}: {first}", stage_name(stage, f.w)),
+                None => lines.push(stage_name(stage, f.w).to_owned()),
+            }
+            lines
+        }
+        Some((_, view)) => why(view, f),
+        None => Vec::new(),
+    }
+}
+
+/// The name of a stage.
+pub(crate) fn stage_name(stage: Stage, w: &Words) -> &'static str {
+    match stage {
+        Stage::Download => w.stage_download,
+        Stage::Transcribe => w.stage_transcribe,
+        Stage::Summarize => w.stage_summarize,
+    }
+}
+
+/// How a stage stands; `at_work` when it is the first that is not done.
+pub(crate) fn of_stage(stage: Stage, view: &StageView, at_work: bool, f: &Frame) -> StateView {
+    let w = f.w;
+    let since = view.since.map(|since| When::since(since.0, f));
+    match view.state {
+        StageState::Waiting if at_work => {
+            let label = match stage {
+                Stage::Download => w.state_recorded,
+                Stage::Transcribe => w.state_downloaded,
+                Stage::Summarize => w.state_transcribed,
+            };
+            StateView { label: label.to_owned(), shape: Shape::Run, since }
+        }
+        StageState::Waiting => StateView::still(w.stage_waiting, Shape::Idle),
+        StageState::Retrying => StateView { label: w.stage_retrying.to_owned(), shape: Shape::Run, since: None },
+        StageState::Done => {
+            let label = match view.elapsed_ms {
+                Some(ms) => {
+                    let tenths = ms.saturating_add(50) / 100;
+                    let seconds = fill(w.seconds, format_args!("{}.{}", tenths / 10, tenths % 10));
+                    format!("{} · {seconds}", w.stage_done)
+                }
+                None => w.stage_done.to_owned(),
+            };
+            StateView::still(label, Shape::Done)
+        }
+        StageState::Failed => StateView::still(w.stage_failed, Shape::Bad),
+        StageState::Skipped => StateView::still(w.stage_skipped, Shape::End),
+    }
+}
+
+/// `ניסיון 3 מתוך 8 · הבא ב־12:04:05`, then the reason. The reason is a line of its own: it is in English.
+pub(crate) fn why(view: &StageView, f: &Frame) -> Vec<String> {
+    let w = f.w;
+    let mut first = Vec::new();
+    match (view.state, view.attempt, view.attempts_max) {
+        (StageState::Retrying, Some(attempt), Some(max)) if attempt > 0 => {
+            first.push(fill(&fill(w.attempt, attempt), max));
+        }
+        (StageState::Failed, Some(attempt), _) if attempt > 1 => first.push(fill(w.attempts_made, attempt)),
+        _ => {}
+    }
+    if let (StageState::Waiting | StageState::Retrying, Some(next)) = (view.state, view.next_attempt_at) {
+        first.push(fill(w.next_at, show::clock(next.0, &f.timezone)));
+    }
+    let mut lines = Vec::new();
+    if !first.is_empty() {
+        lines.push(first.join(" · "));
+    }
+    // A stage that is done after all keeps the words of its last failure; they are history by then.
+    if matches!(view.state, StageState::Waiting | StageState::Retrying | StageState::Failed) {
+        lines.extend(view.text.clone());
+    }
+    lines
+}

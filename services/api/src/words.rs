@@ -1,0 +1,244 @@
+//! Every word a person reads, one catalogue a language. A second language is a second [`Words`].
+
+/// A catalogue. `{}` in a text is the place of a value; [`fill`] puts it there.
+pub(crate) struct Words {
+    /// BCP 47, for `lang`.
+    pub(crate) language: &'static str,
+    /// `rtl` or `ltr`, for `dir`.
+    pub(crate) direction: &'static str,
+
+    // Places
+    pub(crate) leads: &'static str,
+    pub(crate) skip_to_content: &'static str,
+    pub(crate) back_to_list: &'static str,
+    pub(crate) sign_out: &'static str,
+
+    // States
+    pub(crate) state_new: &'static str,
+    pub(crate) state_recording: &'static str,
+    pub(crate) state_recorded: &'static str,
+    pub(crate) state_downloaded: &'static str,
+    pub(crate) state_transcribed: &'static str,
+    pub(crate) state_processed: &'static str,
+    pub(crate) state_hung_up: &'static str,
+    pub(crate) state_silent: &'static str,
+    pub(crate) state_missing: &'static str,
+    pub(crate) state_failed: &'static str,
+
+    // Filters and search
+    pub(crate) filter_label: &'static str,
+    pub(crate) filter_all: &'static str,
+    pub(crate) filter_processed: &'static str,
+    pub(crate) filter_running: &'static str,
+    pub(crate) filter_no_message: &'static str,
+    pub(crate) filter_failed: &'static str,
+    pub(crate) search: &'static str,
+    pub(crate) search_hint: &'static str,
+    pub(crate) search_clear: &'static str,
+    pub(crate) older: &'static str,
+    pub(crate) newest: &'static str,
+    pub(crate) empty: &'static str,
+    pub(crate) empty_search: &'static str,
+    pub(crate) choose: &'static str,
+    pub(crate) bad_query: &'static str,
+
+    // Card
+    pub(crate) call_back: &'static str,
+    pub(crate) whatsapp: &'static str,
+    pub(crate) withheld: &'static str,
+    pub(crate) recording: &'static str,
+    pub(crate) recording_of: &'static str,
+    pub(crate) transcript: &'static str,
+    pub(crate) speaker: &'static str,
+    pub(crate) details: &'static str,
+    pub(crate) stages: &'static str,
+    pub(crate) stages_of: &'static str,
+    pub(crate) rerun: &'static str,
+    pub(crate) caller_name: &'static str,
+    pub(crate) caller_number: &'static str,
+    pub(crate) caller_place: &'static str,
+    pub(crate) forwarded_from: &'static str,
+    pub(crate) our_number: &'static str,
+    pub(crate) received: &'static str,
+    pub(crate) call_length: &'static str,
+    pub(crate) message_length: &'static str,
+    pub(crate) recognised_by: &'static str,
+    pub(crate) call_id: &'static str,
+    pub(crate) offline_summary: &'static str,
+
+    // Stages
+    pub(crate) stage_download: &'static str,
+    pub(crate) stage_transcribe: &'static str,
+    pub(crate) stage_summarize: &'static str,
+    pub(crate) stage_waiting: &'static str,
+    pub(crate) stage_retrying: &'static str,
+    pub(crate) stage_done: &'static str,
+    pub(crate) stage_failed: &'static str,
+    pub(crate) stage_skipped: &'static str,
+    pub(crate) attempt: &'static str,
+    pub(crate) attempts_made: &'static str,
+    pub(crate) next_at: &'static str,
+    pub(crate) since: &'static str,
+
+    // Time
+    pub(crate) today: &'static str,
+    pub(crate) yesterday: &'static str,
+    pub(crate) now: &'static str,
+    pub(crate) minutes_ago: &'static str,
+    pub(crate) seconds: &'static str,
+    pub(crate) minutes: &'static str,
+
+    // Live
+    pub(crate) new_leads: &'static str,
+    pub(crate) offline: &'static str,
+
+    // Warnings
+    pub(crate) demonstration_model: &'static str,
+    pub(crate) demonstration_how: &'static str,
+    pub(crate) demonstration_answer: &'static str,
+    pub(crate) unsigned_webhooks: &'static str,
+    pub(crate) unsigned_how: &'static str,
+    pub(crate) unsigned_answer: &'static str,
+
+    // Sign-in
+    pub(crate) sign_in: &'static str,
+    pub(crate) sign_in_needed: &'static str,
+    pub(crate) sign_in_how: &'static str,
+    pub(crate) sign_in_ready: &'static str,
+    pub(crate) sign_in_once: &'static str,
+    pub(crate) sign_in_spent: &'static str,
+
+    // What went wrong
+    pub(crate) not_found: &'static str,
+    pub(crate) not_found_text: &'static str,
+    pub(crate) unavailable: &'static str,
+    pub(crate) unavailable_text: &'static str,
+    pub(crate) mistake: &'static str,
+    pub(crate) mistake_text: &'static str,
+    pub(crate) refused: &'static str,
+    pub(crate) refused_text: &'static str,
+}
+
+/// Puts `value` in the place of `{}`.
+pub(crate) fn fill(text: &str, value: impl std::fmt::Display) -> String {
+    text.replacen("{}", &value.to_string(), 1)
+}
+
+/// Hebrew: plain, short, without gender where it can be avoided.
+pub(crate) static HEBREW: Words = Words {
+    language: "he",
+    direction: "rtl",
+
+    leads: "לידים",
+    skip_to_content: "דילוג לתוכן",
+    back_to_list: "חזרה לרשימה",
+    sign_out: "יציאה",
+
+    state_new: "בשיחה עכשיו",
+    state_recording: "מקליט הודעה",
+    state_recorded: "ההקלטה בדרך",
+    state_downloaded: "מתמלל…",
+    state_transcribed: "מסכם…",
+    state_processed: "מוכן",
+    state_hung_up: "ניתק לפני הצפצוף",
+    state_silent: "הודעה ללא דיבור",
+    state_missing: "לא התקבלה הקלטה",
+    state_failed: "העיבוד נכשל",
+
+    filter_label: "סינון לפי מצב",
+    filter_all: "הכול",
+    filter_processed: "מוכנים",
+    filter_running: "בעיבוד",
+    filter_no_message: "ללא הודעה",
+    filter_failed: "נכשלו",
+    search: "חיפוש",
+    search_hint: "חיפוש במספר, בתמלול ובסיכום",
+    search_clear: "ניקוי החיפוש",
+    older: "לידים ישנים יותר",
+    newest: "לרשימה מההתחלה",
+    empty: "אין לידים ממתינים. שיחה חדשה תופיע כאן מיד.",
+    empty_search: "לא נמצאו לידים מתאימים.",
+    choose: "בחירת ליד מהרשימה תציג אותו כאן.",
+    bad_query: "הקישור לרשימה אינו תקין. כדאי לחזור לרשימה מההתחלה.",
+
+    call_back: "חיוג חזרה",
+    whatsapp: "וואטסאפ",
+    withheld: "מספר חסוי",
+    recording: "הקלטה",
+    recording_of: "הקלטה {}",
+    transcript: "תמלול",
+    speaker: "דובר {}",
+    details: "פרטים",
+    stages: "שלבי העיבוד",
+    stages_of: "שלבי העיבוד · {}",
+    rerun: "עיבוד מחדש",
+    caller_name: "שם",
+    caller_number: "מספר",
+    caller_place: "מקום",
+    forwarded_from: "הופנה מ־",
+    our_number: "התקשרו אל",
+    received: "התקבל",
+    call_length: "אורך השיחה",
+    message_length: "אורך ההודעה",
+    recognised_by: "תומלל באמצעות",
+    call_id: "מזהה שיחה",
+    offline_summary: "סיכום אוטומטי ללא מודל שפה",
+
+    stage_download: "הורדה",
+    stage_transcribe: "תמלול",
+    stage_summarize: "סיכום",
+    stage_waiting: "ממתין",
+    stage_retrying: "מנסה שוב",
+    stage_done: "בוצע",
+    stage_failed: "נכשל",
+    stage_skipped: "לא נדרש",
+    attempt: "ניסיון {} מתוך {}",
+    attempts_made: "אחרי {} ניסיונות",
+    next_at: "הבא ב־{}",
+    since: "מ־{}",
+
+    today: "היום",
+    yesterday: "אתמול",
+    now: "עכשיו",
+    minutes_ago: "לפני {} דק׳",
+    seconds: "{} שנ׳",
+    minutes: "{} דק׳",
+
+    new_leads: "{} חדשים",
+    offline: "אין חיבור. מציג את מה שהתקבל עד {}.",
+
+    demonstration_model: "מודל הדגמה: מכיר כמאה מילים בלבד.",
+    demonstration_how: "איך מחליפים?",
+    demonstration_answer: "מורידים מודל whisper בתבנית ggml, שמים את הנתיב שלו במשתנה WHISPER_MODEL (או את הקובץ בתיקייה models שבתיקיית הנתונים) ומפעילים מחדש.",
+    unsigned_webhooks: "החתימות של Twilio אינן נבדקות.",
+    unsigned_how: "איך מתקנים?",
+    unsigned_answer: "מגדירים את TWILIO_AUTH_TOKEN ומפעילים מחדש. עד אז אפשר להתחבר מהמחשב הזה בלבד.",
+
+    sign_in: "כניסה",
+    sign_in_needed: "כדי לראות את הלידים צריך להיכנס.",
+    sign_in_how: "נכנסים באמצעות קישור חד־פעמי: הפקודה callfold up מדפיסה אותו כשהמערכת עולה. הקישור תקף 15 דקות; הפעלה מחדש מדפיסה קישור חדש.",
+    sign_in_ready: "לחיצה על הכפתור פותחת את רשימת הלידים בדפדפן הזה.",
+    sign_in_once: "הקישור תקף לכניסה אחת.",
+    sign_in_spent: "הקישור כבר נוצל או שפג תוקפו.",
+
+    not_found: "הליד לא נמצא",
+    not_found_text: "אין שיחה כזאת, או שהיא נמחקה.",
+    unavailable: "לא זמין כרגע",
+    unavailable_text: "הנתונים אינם זמינים כרגע. השיחות ממשיכות להתקבל; כדאי לנסות שוב בעוד רגע.",
+    mistake: "משהו השתבש",
+    mistake_text: "התקלה נרשמה ביומן המערכת. כדאי לנסות שוב.",
+    refused: "הבקשה נדחתה",
+    refused_text: "הבקשה הגיעה מאתר אחר ולכן לא בוצעה.",
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_put_in_their_places_in_order() {
+        assert_eq!(fill(&fill(HEBREW.attempt, 3), 8), "ניסיון 3 מתוך 8");
+        assert_eq!(fill(HEBREW.minutes_ago, 5), "לפני 5 דק׳");
+        assert_eq!(fill("no place", 5), "no place");
+    }
+}

@@ -1,0 +1,131 @@
+//! One lane of a stage: pull requests on a durable consumer, one message at a time.
+//!
+//! Pull requests carry no idle heartbeat (the client's batch would then sleep through the message behind one);
+//! instead each request is short, and one that says nothing past its end is given up and made again.
+
+use std::time::Duration;
+
+use async_nats::jetstream::AckKind;
+use async_nats::jetstream::consumer::{Consumer, pull};
+use futures::{FutureExt, StreamExt};
+
+use super::Bus;
+use super::error::BusError;
+use super::read::StoredEvent;
+use super::topology;
+use crate::lifecycle::BoxError;
+
+/// How long one waiting pull request stands at the server.
+const POLL_EXPIRES: Duration = Duration::from_secs(20);
+/// How long past its end a request is believed to be alive.
+const POLL_SLACK: Duration = Duration::from_secs(3);
+/// How long the answer to "is there anything now" may take.
+const TRY_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// A delivered message with the means to answer for it.
+pub(crate) struct Delivery {
+    pub(crate) event: StoredEvent,
+    /// Which delivery of this message it is, from 1.
+    pub(crate) delivery: u64,
+    acker: async_nats::jetstream::message::Acker,
+}
+
+impl Delivery {
+    fn from(message: async_nats::jetstream::Message) -> Result<Self, BoxError> {
+        let info = message.info()?;
+        let (position, pending) = (info.stream_sequence, info.pending);
+        let delivery = u64::try_from(info.delivered).unwrap_or(1).max(1);
+        let stored_at =
+            callfold_schema::UnixMillis(i64::try_from(info.published.unix_timestamp_nanos() / 1_000_000)?);
+        let (message, acker) = message.split();
+        Ok(Self {
+            event: StoredEvent {
+                position,
+                subject: message.subject.to_string(),
+                headers: message.headers,
+                payload: message.payload,
+                stored_at,
+                pending,
+            },
+            delivery,
+            acker,
+        })
+    }
+
+    /// Finished with it.
+    pub(crate) async fn ack(&self) -> Result<(), BoxError> {
+        self.acker.ack().await
+    }
+
+    /// Still at work.
+    pub(crate) async fn progress(&self) -> Result<(), BoxError> {
+        self.acker.ack_with(AckKind::Progress).await
+    }
+
+    /// Deliver it again after `delay`.
+    pub(crate) async fn again_after(&self, delay: Duration) -> Result<(), BoxError> {
+        self.acker.ack_with(AckKind::Nak(Some(delay))).await
+    }
+}
+
+/// One durable consumer.
+pub(crate) struct Lane {
+    consumer: Consumer<pull::Config>,
+    waiting: Option<(pull::Batch, tokio::time::Instant)>,
+}
+
+impl Bus {
+    pub(crate) async fn lane(&self, name: &str, filter: &str, ack_wait: Duration) -> Result<Lane, BusError> {
+        let consumer = topology::create_or_verify_consumer(&self.stream, name, filter, ack_wait).await?;
+        Ok(Lane { consumer, waiting: None })
+    }
+}
+
+impl Lane {
+    /// A message that is there now.
+    pub(crate) async fn try_pull(&mut self) -> Result<Option<Delivery>, BoxError> {
+        if let Some((batch, _)) = &mut self.waiting {
+            // A waiting request stands at the server: what is there now has been, or is being, sent to it.
+            return match batch.next().now_or_never() {
+                None => Ok(None),
+                Some(None) => {
+                    self.waiting = None;
+                    Ok(None)
+                }
+                Some(Some(message)) => {
+                    self.waiting = None;
+                    Delivery::from(message?).map(Some)
+                }
+            };
+        }
+        let mut batch = self.consumer.fetch().max_messages(1).messages().await?;
+        match tokio::time::timeout(TRY_TIMEOUT, batch.next()).await {
+            Err(_) => Err("the broker did not answer a pull request".into()),
+            Ok(None) => Ok(None),
+            Ok(Some(message)) => Delivery::from(message?).map(Some),
+        }
+    }
+
+    /// Leaves a waiting request with the server. Not to be dropped half-way: a message could answer a request that
+    /// nobody listens to.
+    pub(crate) async fn prepare(&mut self) -> Result<(), BoxError> {
+        if self.waiting.is_none() {
+            let batch = self.consumer.batch().max_messages(1).expires(POLL_EXPIRES).messages().await?;
+            self.waiting = Some((batch, tokio::time::Instant::now() + POLL_EXPIRES + POLL_SLACK));
+        }
+        Ok(())
+    }
+
+    /// Waits for the answer to the request of [`Lane::prepare`]; `None` when it ended without a message. Dropping the
+    /// future loses nothing: the request stays with the lane.
+    pub(crate) async fn wait(&mut self) -> Result<Option<Delivery>, BoxError> {
+        let Some((batch, end)) = &mut self.waiting else { return Ok(None) };
+        let next = tokio::time::timeout_at(*end, batch.next()).await;
+        self.waiting = None;
+        match next {
+            // The request ended, or its connection is gone: the next one follows.
+            Err(_) | Ok(None) => Ok(None),
+            Ok(Some(message)) => Delivery::from(message?).map(Some),
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! Key-value buckets: what is not a lead (sessions, users, tokens) lives in the broker, too.
+
+use std::time::Duration;
+
+use async_nats::jetstream::kv::{Config, CreateErrorKind, Store};
+use bytes::Bytes;
+
+use super::Bus;
+use super::error::{BusError, ReadError};
+
+/// A bucket.
+#[derive(Clone)]
+pub struct Kv {
+    store: Store,
+    bucket: String,
+}
+
+impl Bus {
+    /// Opens a bucket, creating it when it is missing; entries live for `ttl`.
+    pub async fn kv(&self, bucket: &str, ttl: Option<Duration>) -> Result<Kv, BusError> {
+        let failed = |source: Box<dyn std::error::Error + Send + Sync>| BusError::Bucket {
+            bucket: bucket.to_owned(),
+            source,
+        };
+        let store = match self.context.get_key_value(bucket).await {
+            Ok(store) => store,
+            Err(_) => self
+                .context
+                .create_key_value(Config {
+                    bucket: bucket.to_owned(),
+                    history: 1,
+                    max_age: ttl.unwrap_or_default(),
+                    num_replicas: self.stream.cached_info().config.num_replicas,
+                    ..Config::default()
+                })
+                .await
+                .map_err(|error| failed(Box::new(error)))?,
+        };
+        Ok(Kv { store, bucket: bucket.to_owned() })
+    }
+}
+
+impl Kv {
+    fn failed(&self, source: impl std::error::Error + Send + Sync + 'static) -> ReadError {
+        ReadError::Bucket { bucket: self.bucket.clone(), source: Box::new(source) }
+    }
+
+    /// The value of a key.
+    pub async fn get(&self, key: &str) -> Result<Option<Bytes>, ReadError> {
+        self.store.get(key).await.map_err(|error| self.failed(error))
+    }
+
+    /// Sets a value.
+    pub async fn put(&self, key: &str, value: Bytes) -> Result<(), ReadError> {
+        self.store.put(key, value).await.map(|_| ()).map_err(|error| self.failed(error))
+    }
+
+    /// Sets a value where there is none; `false` when there was one.
+    pub async fn create(&self, key: &str, value: Bytes) -> Result<bool, ReadError> {
+        match self.store.create(key, value).await {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == CreateErrorKind::AlreadyExists => Ok(false),
+            Err(error) => Err(self.failed(error)),
+        }
+    }
+
+    /// Removes a key and its history.
+    pub async fn remove(&self, key: &str) -> Result<(), ReadError> {
+        self.store.purge(key).await.map_err(|error| self.failed(error))
+    }
+}

@@ -1,0 +1,56 @@
+//! Publishing: every subject is written once, for ever, so sending an event again is harmless.
+
+use std::time::Duration;
+
+use async_nats::HeaderMap;
+use async_nats::jetstream::context::PublishErrorKind;
+use callfold_schema::NewEvent;
+use rand::RngExt;
+
+use super::Bus;
+use super::error::PublishError;
+
+/// What became of an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Published {
+    /// It is in the stream now.
+    Recorded {
+        /// Its position.
+        position: u64,
+    },
+    /// It was there before; the first one stays.
+    AlreadyRecorded,
+}
+
+impl Bus {
+    /// Publishes an event and waits, at most `wait`, until it is durable.
+    pub async fn publish(&self, event: &NewEvent, wait: Duration) -> Result<Published, PublishError> {
+        let payload = event.event.encode().map_err(PublishError::Encode)?;
+        let mut headers = HeaderMap::new();
+        for (name, value) in event.envelope.headers() {
+            headers.insert(name, value);
+        }
+        if event.envelope.traceparent.is_none() {
+            // A fact that nothing in the stream led to begins a trace.
+            let (trace, span): (u128, u64) = (rand::rng().random(), rand::rng().random());
+            headers.insert(callfold_schema::subject::HEADER_TRACEPARENT, format!("00-{trace:032x}-{span:016x}-01"));
+        }
+        let subject = event.envelope.subject.to_string();
+        let sent = async {
+            let ack = self.context.publish_with_headers(subject, headers, payload.into()).await?;
+            ack.await
+        };
+        match tokio::time::timeout(wait, sent).await {
+            Err(_) => Err(PublishError::TimedOut),
+            Ok(Ok(ack)) if ack.duplicate => Ok(Published::AlreadyRecorded),
+            Ok(Ok(ack)) => Ok(Published::Recorded { position: ack.sequence }),
+            Ok(Err(error)) => match error.kind() {
+                PublishErrorKind::WrongLastSequence => Ok(Published::AlreadyRecorded),
+                PublishErrorKind::TimedOut => Err(PublishError::TimedOut),
+                PublishErrorKind::BrokenPipe => Err(PublishError::Send(Box::new(error))),
+                _ if crate::chain::chain(&error).contains("maximum bytes exceeded") => Err(PublishError::Full),
+                _ => Err(PublishError::Refused(Box::new(error))),
+            },
+        }
+    }
+}

@@ -1,0 +1,691 @@
+//! The loop of a stage: pull, work, publish the answer, wait for its acknowledgement, then acknowledge the input.
+//!
+//! **Order.** A stage has two durable consumers, one a lane. New calls go first, then retries that are due, then
+//! re-runs. The server hands out due retries before fresh messages, so retries are pulled aside and held (with
+//! progress acknowledgements) while fresh messages behind them start; and retries and re-runs never take the last
+//! slot of several. What runs at once is bounded by what is pulled; what waits for a retry is pending at the server.
+//!
+//! **Duplicates.** A message may come again after a crash, a lost acknowledgement or a slow network. A redelivery first
+//! looks for its answer in the stream by exact subject; an answer published twice is recorded once.
+//!
+//! **Attempts.** Every failed attempt is a `stage_failed` event with the delivery it happened in. A redelivery that no
+//! such event and no request of this process accounts for means that a worker died: that counts as an attempt, too, so
+//! a message that kills its worker ends. (A message that was only held when its process died counts as well: one
+//! attempt too many at most, a restart.) The bound is ours; the server delivers without one.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use callfold_schema::event::{FailureClass, StageFailed};
+use callfold_schema::{CallSid, Event, Key, Lane, NewEvent, Record, RecordingSid, Run, Stage, Subject, UnixMillis};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
+
+use crate::backoff::Backoff;
+use crate::bus::{Bus, BusError, Delivery, DeliveryLane, PublishError, Published};
+use crate::chain::chain;
+use crate::clock::SharedClock;
+use crate::config::Settings;
+use crate::health::Part;
+use crate::lifecycle::BoxError;
+use crate::metric::{CounterName, GaugeName, HistogramName, Metrics};
+
+/// How long one publish may take before it is tried again.
+const PUBLISH_WAIT: Duration = Duration::from_secs(5);
+/// The pause after an error of the broker.
+const BROKER_PAUSE: Duration = Duration::from_millis(250);
+/// How long an event of a newer release is left alone before it is offered again.
+const NEWER_EVENT_DELAY: Duration = Duration::from_secs(60);
+/// The most retries held aside at once; beyond it they take slots in the order in which they come.
+const HELD_MAX: usize = 4_096;
+/// The most requested redeliveries remembered; beyond it one may be taken for a lost worker.
+const REQUESTED_MAX: usize = 200_000;
+
+/// One piece of work.
+#[derive(Debug, Clone)]
+pub struct Job {
+    /// The input with its envelope.
+    pub record: Record,
+    /// The call.
+    pub call_sid: CallSid,
+    /// The recording.
+    pub recording: RecordingSid,
+    /// The run.
+    pub run: Run,
+    /// Which attempt this is, from 1.
+    pub attempt: u32,
+    /// How many there are at most.
+    pub attempts_max: u32,
+    /// When the input was accepted.
+    pub accepted_at: UnixMillis,
+    /// Which delivery of the input this is, from 1.
+    pub delivery: u64,
+    /// Cancelled at the hard stop.
+    pub cancel: CancellationToken,
+}
+
+/// Why an attempt failed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Failure {
+    /// The class.
+    pub class: FailureClass,
+    /// In words, without personal data.
+    pub text: String,
+    /// The shortest delay before the next attempt, where the other side asked for one.
+    pub after: Option<Duration>,
+}
+
+impl Failure {
+    /// A failure without a wish for a delay.
+    pub fn new(class: FailureClass, text: impl Into<String>) -> Self {
+        Self { class, text: text.into(), after: None }
+    }
+}
+
+/// What becomes of a message.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    /// Done: this is the answer. The loop publishes it.
+    Done(Box<Event>),
+    /// Done, and there is nothing to say (an empty transcript has no summary).
+    Nothing,
+    /// What is needed is not there yet; said once as attempt 0, not counted.
+    Waiting {
+        /// What is waited for, without personal data.
+        text: String,
+        /// When to look again.
+        after: Duration,
+    },
+    /// Try again later; counted.
+    Retry(Failure),
+    /// No further attempt would help.
+    Reject(Failure),
+}
+
+impl Outcome {
+    /// The answer of a stage.
+    pub fn done(event: impl Into<Event>) -> Self {
+        Outcome::Done(Box::new(event.into()))
+    }
+}
+
+/// What a stage does with one message.
+#[async_trait]
+pub trait StageHandler: Send + Sync + 'static {
+    /// Which stage it is.
+    fn stage(&self) -> Stage;
+
+    /// Works on one message. Blocking work belongs on blocking threads.
+    async fn handle(&self, job: &Job) -> Outcome;
+}
+
+/// How a stage runs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StagePolicy {
+    /// Jobs at once.
+    pub slots: usize,
+    /// Attempts before a failure is final.
+    pub attempts_max: u32,
+    /// Delays between attempts.
+    pub backoff: Backoff,
+    /// How long the server waits for a sign of life before it delivers a message again.
+    pub ack_wait: Duration,
+}
+
+impl StagePolicy {
+    /// Defaults for a stage with so many slots: 8 attempts within about 40 minutes.
+    pub fn with_slots(slots: usize) -> Self {
+        Self {
+            slots: slots.max(1),
+            attempts_max: 8,
+            backoff: Backoff {
+                base: Duration::from_secs(5),
+                max: Duration::from_secs(900),
+                factor: 3.0,
+                jitter: 0.2,
+            },
+            ack_wait: Duration::from_secs(30),
+        }
+    }
+
+    /// `CALLFOLD_<STAGE>_SLOTS`, `CALLFOLD_RETRY_ATTEMPTS`, `CALLFOLD_RETRY_BASE_MS`, `CALLFOLD_RETRY_MAX_MS`.
+    pub fn from_settings(settings: &mut Settings<'_>, stage: Stage, slots_default: usize) -> Self {
+        let defaults = Self::with_slots(slots_default);
+        let name = format!("CALLFOLD_{}_SLOTS", stage.token().to_ascii_uppercase());
+        let slots = settings.number(&name, defaults.slots as u64, 1, 1_024, "jobs at once");
+        let attempts = settings.number(
+            "CALLFOLD_RETRY_ATTEMPTS",
+            u64::from(defaults.attempts_max),
+            1,
+            100,
+            "attempts",
+        );
+        let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        let base = settings.number(
+            "CALLFOLD_RETRY_BASE_MS",
+            millis(defaults.backoff.base),
+            1,
+            3_600_000,
+            "milliseconds",
+        );
+        let max =
+            settings.number("CALLFOLD_RETRY_MAX_MS", millis(defaults.backoff.max), 1, 86_400_000, "milliseconds");
+        Self {
+            slots: usize::try_from(slots).unwrap_or(defaults.slots),
+            attempts_max: u32::try_from(attempts).unwrap_or(defaults.attempts_max),
+            backoff: Backoff {
+                base: Duration::from_millis(base),
+                max: Duration::from_millis(max),
+                ..defaults.backoff
+            },
+            ..defaults
+        }
+    }
+}
+
+/// What a stage needs besides the broker.
+#[derive(Clone)]
+pub struct StageDeps {
+    /// The time of day.
+    pub clock: SharedClock,
+    /// Where to count.
+    pub metrics: Metrics,
+    /// Where to say how it is.
+    pub health: Part,
+    /// No new work from here on.
+    pub soft: CancellationToken,
+    /// Work in hand is dropped.
+    pub hard: CancellationToken,
+}
+
+struct Context {
+    bus: Bus,
+    handler: Arc<dyn StageHandler>,
+    stage: Stage,
+    policy: StagePolicy,
+    deps: StageDeps,
+    /// Redeliveries that this process asked for: position → the delivery it answered so.
+    requested: Mutex<HashMap<u64, u64>>,
+}
+
+/// Who a slot was given to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Claim {
+    /// A fresh message of lane `new`.
+    First,
+    /// A retry or a re-run.
+    Second,
+}
+
+/// Runs a stage until the soft stop; then finishes what is in hand.
+pub async fn run_stage(
+    bus: Bus,
+    handler: Arc<dyn StageHandler>,
+    policy: StagePolicy,
+    deps: StageDeps,
+) -> Result<(), BoxError> {
+    let stage = handler.stage();
+    let context = Arc::new(Context { bus, handler, stage, policy, deps, requested: Mutex::default() });
+    let mut new = context.open(Lane::New).await?;
+    let mut again = context.open(Lane::Again).await?;
+    context.deps.health.ready();
+
+    let mut running: JoinSet<Claim> = JoinSet::new();
+    let mut second_running = 0_usize;
+    // The last slot of several is for new calls.
+    let second_max = context.policy.slots.saturating_sub(1).max(1);
+    let mut held: [VecDeque<Delivery>; 2] = [VecDeque::new(), VecDeque::new()];
+    let mut progress = tokio::time::interval(context.policy.ack_wait / 3);
+    progress.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+
+    loop {
+        while let Some(ended) = running.try_join_next() {
+            second_running -= usize::from(context.ended(ended) == Claim::Second);
+        }
+        if context.deps.soft.is_cancelled() {
+            break;
+        }
+        context.gauges(running.len(), &held);
+
+        let mut trouble = None;
+        if running.len() < context.policy.slots {
+            // 1. Fresh messages of new calls; retries that come before them step aside.
+            match new.try_pull().await {
+                Ok(Some(delivery)) => {
+                    if delivery.delivery == 1 {
+                        context.start(&mut running, delivery, Claim::First);
+                    } else if held[0].len() < HELD_MAX || second_running >= second_max {
+                        held[0].push_back(delivery);
+                    } else {
+                        second_running += 1;
+                        context.start(&mut running, delivery, Claim::Second);
+                    }
+                    continue;
+                }
+                Ok(None) => {}
+                Err(error) => trouble = Some((Lane::New, error)),
+            }
+            if trouble.is_none() && second_running < second_max {
+                // 2. Retries that are due, those of new calls first.
+                if let Some(delivery) = held[0].pop_front().or_else(|| held[1].pop_front()) {
+                    second_running += 1;
+                    context.start(&mut running, delivery, Claim::Second);
+                    continue;
+                }
+                // 3. Re-runs.
+                match again.try_pull().await {
+                    Ok(Some(delivery)) => {
+                        second_running += 1;
+                        context.start(&mut running, delivery, Claim::Second);
+                        continue;
+                    }
+                    Ok(None) => {}
+                    Err(error) => trouble = Some((Lane::Again, error)),
+                }
+            }
+            // 4. Nothing is there now: wait with a request standing at the server.
+            if trouble.is_none()
+                && let Err(error) = new.prepare().await
+            {
+                trouble = Some((Lane::New, error));
+            }
+            let wait_again = second_running < second_max;
+            if trouble.is_none()
+                && wait_again
+                && let Err(error) = again.prepare().await
+            {
+                trouble = Some((Lane::Again, error));
+            }
+            if trouble.is_none() {
+                // Every arm may be dropped: requests stay with their lanes, ended jobs with the set, ticks with the timer.
+                tokio::select! {
+                    biased;
+                    () = context.deps.soft.cancelled() => {}
+                    waited = new.wait() => match waited {
+                        Ok(Some(delivery)) if delivery.delivery == 1 => context.start(&mut running, delivery, Claim::First),
+                        Ok(Some(delivery)) => held[0].push_back(delivery),
+                        Ok(None) => {}
+                        Err(error) => trouble = Some((Lane::New, error)),
+                    },
+                    waited = again.wait(), if wait_again => match waited {
+                        Ok(Some(delivery)) => held[1].push_back(delivery),
+                        Ok(None) => {}
+                        Err(error) => trouble = Some((Lane::Again, error)),
+                    },
+                    Some(ended) = running.join_next() => {
+                        second_running -= usize::from(context.ended(ended) == Claim::Second);
+                    }
+                    _ = progress.tick() => context.keep(&held).await,
+                }
+            }
+        } else {
+            // All slots are taken; see above for why every arm may be dropped.
+            tokio::select! {
+                () = context.deps.soft.cancelled() => {}
+                Some(ended) = running.join_next() => {
+                    second_running -= usize::from(context.ended(ended) == Claim::Second);
+                }
+                _ = progress.tick() => context.keep(&held).await,
+            }
+        }
+        if let Some((lane, error)) = trouble {
+            context.deps.metrics.count(CounterName::PullErrors, &[("stage", stage.token())]);
+            context.deps.health.not_ready("the broker does not answer");
+            tracing::warn!(stage = %stage, error = %chain(&*error), "could not pull work; trying again");
+            tokio::select! {
+                () = context.deps.soft.cancelled() => {}
+                () = tokio::time::sleep(BROKER_PAUSE) => {}
+            }
+            match context.open(lane).await {
+                Ok(opened) => {
+                    *(if lane == Lane::New { &mut new } else { &mut again }) = opened;
+                    context.deps.health.ready();
+                }
+                Err(error @ BusError::ConsumerDiffers { .. }) => return Err(error.into()),
+                Err(error) => tracing::warn!(stage = %stage, error = %chain(&error), "the broker is still away"),
+            }
+        }
+    }
+
+    // Soft stop: hand back what was not begun, finish what is in hand. Jobs see the hard stop themselves.
+    for delivery in held.iter().flatten() {
+        if let Err(error) = delivery.again_after(Duration::ZERO).await {
+            tracing::debug!(error = %chain(&*error), "could not hand a message back; it comes again by itself");
+        }
+    }
+    while let Some(ended) = running.join_next().await {
+        context.ended(ended);
+    }
+    context.gauges(0, &[VecDeque::new(), VecDeque::new()]);
+    Ok(())
+}
+
+impl Context {
+    async fn open(&self, lane: Lane) -> Result<DeliveryLane, BusError> {
+        let name = callfold_schema::subject::stage_consumer(self.stage, lane);
+        let filter = callfold_schema::subject::stage_filter(self.stage, lane);
+        self.bus.lane(&name, &filter, self.policy.ack_wait).await
+    }
+
+    fn gauges(&self, busy: usize, held: &[VecDeque<Delivery>; 2]) {
+        let labels = [("stage", self.stage.token())];
+        self.deps.metrics.set(GaugeName::StageBusy, &labels, busy as f64);
+        self.deps.metrics.set(GaugeName::StageHeld, &labels, (held[0].len() + held[1].len()) as f64);
+    }
+
+    fn start(self: &Arc<Self>, running: &mut JoinSet<Claim>, delivery: Delivery, claim: Claim) {
+        let context = Arc::clone(self);
+        let span = tracing::info_span!("job", job.stage = %self.stage, job.position = delivery.event.position);
+        running.spawn(
+            async move {
+                context.work(delivery).await;
+                claim
+            }
+            .instrument(span),
+        );
+    }
+
+    /// A job's task does not panic (handlers run in tasks of their own); if it did, its message would come again.
+    fn ended(&self, ended: Result<Claim, tokio::task::JoinError>) -> Claim {
+        ended.unwrap_or_else(|error| {
+            tracing::error!(stage = %self.stage, error = %error, "a job ended without an outcome");
+            Claim::First
+        })
+    }
+
+    /// Tells the server that held messages are not forgotten.
+    async fn keep(&self, held: &[VecDeque<Delivery>; 2]) {
+        for delivery in held.iter().flatten() {
+            if let Err(error) = delivery.progress().await {
+                tracing::debug!(error = %chain(&*error), "could not send progress");
+                return;
+            }
+        }
+    }
+
+    fn remember_request(&self, delivery: &Delivery) {
+        let mut requested = self.requested.lock().unwrap_or_else(PoisonError::into_inner);
+        if requested.len() < REQUESTED_MAX {
+            requested.insert(delivery.event.position, delivery.delivery);
+        }
+    }
+
+    fn was_requested(&self, delivery: &Delivery) -> bool {
+        let requested = self.requested.lock().unwrap_or_else(PoisonError::into_inner);
+        requested.get(&delivery.event.position) == Some(&(delivery.delivery - 1))
+    }
+
+    async fn ack(&self, delivery: &Delivery, outcome: &'static str) {
+        self.requested.lock().unwrap_or_else(PoisonError::into_inner).remove(&delivery.event.position);
+        self.deps.metrics.count(CounterName::StageJobs, &[("stage", self.stage.token()), ("outcome", outcome)]);
+        if let Err(error) = delivery.ack().await {
+            tracing::debug!(error = %chain(&*error), "could not acknowledge; the redelivery finds the answer");
+        }
+    }
+
+    async fn again_after(&self, delivery: &Delivery, delay: Duration) {
+        self.remember_request(delivery);
+        if let Err(error) = delivery.again_after(delay).await {
+            tracing::debug!(error = %chain(&*error), "could not ask for a redelivery; it comes by itself");
+        }
+    }
+
+    /// From delivery to acknowledgement.
+    async fn work(&self, delivery: Delivery) {
+        let record = match delivery.event.decode() {
+            Ok(record) => record,
+            Err(unreadable) if unreadable.is_newer() => {
+                tracing::error!(stage = %self.stage, error = %unreadable, "an event of a newer release waits");
+                return self.again_after(&delivery, NEWER_EVENT_DELAY).await;
+            }
+            Err(unreadable) => {
+                // The projector records it as unreadable; for a stage there is nothing to do.
+                tracing::error!(stage = %self.stage, error = %unreadable, "an event cannot be read and is passed over");
+                return self.ack(&delivery, "unreadable").await;
+            }
+        };
+        let subject = &record.envelope.subject;
+        let Some(recording) = subject.key.recording.clone() else {
+            tracing::error!(call.id = %subject.call_sid, "an input without a recording is passed over");
+            return self.ack(&delivery, "unreadable").await;
+        };
+        let run = subject.key.run.unwrap_or(Run::FIRST);
+        let mut job = Job {
+            call_sid: subject.call_sid.clone(),
+            recording,
+            run,
+            attempt: 1,
+            attempts_max: self.policy.attempts_max,
+            accepted_at: record.envelope.time,
+            delivery: delivery.delivery,
+            cancel: self.deps.hard.clone(),
+            record,
+        };
+        if delivery.delivery > 1 {
+            match self.account(&delivery, &job).await {
+                Ok(Account::Attempt(attempt)) => job.attempt = attempt,
+                Ok(Account::Settled) => return self.ack(&delivery, "settled").await,
+                Ok(Account::NotDue(delay)) => return self.again_after(&delivery, delay).await,
+                Err(error) => {
+                    tracing::warn!(call.id = %job.call_sid, error = %chain(&*error), "could not read the history of a job");
+                    return self.again_after(&delivery, BROKER_PAUSE).await;
+                }
+            }
+        }
+        let began = tokio::time::Instant::now();
+        let outcome = self.run_handler(&delivery, &job).await;
+        let elapsed = began.elapsed();
+        self.deps.metrics.observe(
+            HistogramName::StageSeconds,
+            &[("stage", self.stage.token())],
+            elapsed.as_secs_f64(),
+        );
+        let elapsed_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
+        match outcome {
+            Outcome::Done(event) => self.finish(&delivery, &job, *event, elapsed_ms).await,
+            Outcome::Nothing => self.ack(&delivery, "nothing").await,
+            Outcome::Waiting { text, after } => {
+                // Said once: a redelivery that this process asked for was said before.
+                if delivery.delivery == 1 || !self.was_requested(&delivery) {
+                    let failure = Failure::new(FailureClass::NotYet, text);
+                    self.tell(&delivery, &job, 0, failure, Some(after), elapsed_ms).await;
+                }
+                self.again_after(&delivery, after).await;
+            }
+            Outcome::Retry(failure) => self.fail(&delivery, &job, failure, true, elapsed_ms).await,
+            Outcome::Reject(failure) => self.fail(&delivery, &job, failure, false, elapsed_ms).await,
+        }
+    }
+
+    /// Runs the handler in a task of its own, so that a panic is a failed attempt, and tells the server meanwhile that
+    /// work goes on.
+    async fn run_handler(&self, delivery: &Delivery, job: &Job) -> Outcome {
+        let (handler, job) = (Arc::clone(&self.handler), job.clone());
+        let mut work = tokio::spawn(async move { handler.handle(&job).await }.in_current_span());
+        let mut progress = tokio::time::interval(self.policy.ack_wait / 3);
+        progress.tick().await;
+        loop {
+            // The handle may be polled again after another arm won.
+            tokio::select! {
+                ended = &mut work => {
+                    return ended.unwrap_or_else(|_| {
+                        Outcome::Retry(Failure::new(FailureClass::Internal, "the worker panicked"))
+                    });
+                }
+                _ = progress.tick() => {
+                    if let Err(error) = delivery.progress().await {
+                        tracing::debug!(error = %chain(&*error), "could not send progress");
+                    }
+                }
+            }
+        }
+    }
+
+    async fn finish(&self, delivery: &Delivery, job: &Job, event: Event, elapsed_ms: u64) {
+        let key = Key::stage(job.recording.clone(), job.run);
+        let event =
+            NewEvent::new(job.call_sid.clone(), key, self.deps.clock.now(), event).caused_by(&job.record.envelope);
+        match self.publish(delivery, &event).await {
+            Ok(_) => {
+                tracing::info!(
+                    call.id = %job.call_sid, recording.id = %job.recording, elapsed_ms,
+                    "{} of call {} done", self.stage, job.call_sid
+                );
+                self.ack(delivery, "done").await;
+            }
+            Err(PublishError::Encode(error)) => {
+                let failure = Failure::new(FailureClass::Internal, chain(&error));
+                self.fail(delivery, job, failure, false, elapsed_ms).await;
+            }
+            // The hard stop came first: the message comes again and its work is done again.
+            Err(error) => tracing::warn!(call.id = %job.call_sid, error = %chain(&error), "an answer was not recorded"),
+        }
+    }
+
+    /// A failed attempt: told, then either retried or over.
+    async fn fail(&self, delivery: &Delivery, job: &Job, failure: Failure, retry: bool, elapsed_ms: u64) {
+        let labels = [("stage", self.stage.token()), ("class", failure.class.token())];
+        self.deps.metrics.count(CounterName::StageFailures, &labels);
+        let delay = (retry && job.attempt < self.policy.attempts_max).then(|| {
+            let backoff = self.policy.backoff.delay(job.attempt, &mut rand::rng());
+            failure.after.map_or(backoff, |after| after.max(backoff))
+        });
+        tracing::warn!(
+            call.id = %job.call_sid, recording.id = %job.recording, failure.class = failure.class.token(),
+            "attempt {} of {} to {} call {} failed: {}", job.attempt, self.policy.attempts_max, self.stage,
+            job.call_sid, failure.text
+        );
+        if !self.tell(delivery, job, job.attempt, failure, delay, elapsed_ms).await {
+            return;
+        }
+        match delay {
+            Some(delay) => self.again_after(delivery, delay).await,
+            None => self.ack(delivery, "failed").await,
+        }
+    }
+
+    /// Publishes a `stage_failed` event; `false` when the hard stop came first.
+    async fn tell(
+        &self,
+        delivery: &Delivery,
+        job: &Job,
+        attempt: u32,
+        failure: Failure,
+        delay: Option<Duration>,
+        elapsed_ms: u64,
+    ) -> bool {
+        let now = self.deps.clock.now();
+        let next_attempt_at =
+            delay.map(|delay| UnixMillis(now.0.saturating_add(i64::try_from(delay.as_millis()).unwrap_or(i64::MAX))));
+        let event = StageFailed {
+            attempts_max: self.policy.attempts_max,
+            class: failure.class,
+            text: failure.text,
+            next_attempt_at,
+            delivery: delivery.delivery,
+            elapsed_ms,
+        };
+        self.publish_failure(delivery, job, attempt, event).await
+    }
+
+    async fn publish_failure(&self, delivery: &Delivery, job: &Job, attempt: u32, event: StageFailed) -> bool {
+        let key = Key::failure(job.recording.clone(), job.run, self.stage, attempt);
+        let event =
+            NewEvent::new(job.call_sid.clone(), key, self.deps.clock.now(), event).caused_by(&job.record.envelope);
+        match self.publish(delivery, &event).await {
+            Ok(_) => true,
+            Err(error) => {
+                tracing::warn!(call.id = %job.call_sid, error = %chain(&error), "a failure was not recorded");
+                false
+            }
+        }
+    }
+
+    /// Publishes until it is recorded, the event turns out to be impossible, or the hard stop.
+    async fn publish(&self, delivery: &Delivery, event: &NewEvent) -> Result<Published, PublishError> {
+        loop {
+            let error = match self.bus.publish(event, PUBLISH_WAIT).await {
+                Ok(published) => return Ok(published),
+                Err(error) if !error.is_transient() => return Err(error),
+                Err(error) => error,
+            };
+            if let Err(error) = delivery.progress().await {
+                tracing::debug!(error = %chain(&*error), "could not send progress");
+            }
+            // Both arms may be dropped without harm.
+            tokio::select! {
+                () = self.deps.hard.cancelled() => return Err(error),
+                () = tokio::time::sleep(BROKER_PAUSE) => {}
+            }
+        }
+    }
+
+    /// What the stream says about a message that was delivered before.
+    async fn account(&self, delivery: &Delivery, job: &Job) -> Result<Account, BoxError> {
+        let subject = |kind, key| Subject::new(job.call_sid.clone(), kind, key);
+        let stage_failed = callfold_schema::EventKind::StageFailed;
+        let answer = subject(self.stage.output(), Key::stage(job.recording.clone(), job.run));
+        if self.bus.find(&answer).await?.is_some() {
+            return Ok(Account::Settled);
+        }
+        let failure = |attempt| subject(stage_failed, Key::failure(job.recording.clone(), job.run, self.stage, attempt));
+        let mut attempts = 0;
+        let mut last: Option<StageFailed> = None;
+        while let Some(found) = self.bus.find(&failure(attempts + 1)).await? {
+            attempts += 1;
+            if let Ok(Record { event: Event::StageFailed(event), .. }) = found.decode() {
+                last = Some(event);
+            }
+        }
+        if last.as_ref().is_some_and(|last| last.next_attempt_at.is_none()) {
+            return Ok(Account::Settled);
+        }
+        let now = self.deps.clock.now();
+        if let Some(due) = last.as_ref().and_then(|last| last.next_attempt_at)
+            && due.0 > now.0 + 1_000
+        {
+            // The server forgot the delay (it restarted): the next attempt is not due yet.
+            return Ok(Account::NotDue(Duration::from_millis(u64::try_from(due.0 - now.0).unwrap_or(0))));
+        }
+        let explained = self.was_requested(delivery)
+            || match &last {
+                Some(last) => last.delivery + 1 >= delivery.delivery,
+                // Polling for what is not there yet is told once and repeated often, also by other processes.
+                None => self.bus.find(&failure(0)).await?.is_some(),
+            };
+        if explained {
+            return Ok(Account::Attempt(attempts + 1));
+        }
+        attempts += 1;
+        let last_attempt = attempts >= self.policy.attempts_max;
+        let lost = StageFailed {
+            attempts_max: self.policy.attempts_max,
+            class: FailureClass::WorkerLost,
+            text: "the worker stopped without an answer".to_owned(),
+            next_attempt_at: (!last_attempt).then_some(now),
+            delivery: delivery.delivery - 1,
+            elapsed_ms: 0,
+        };
+        self.deps.metrics.count(
+            CounterName::StageFailures,
+            &[("stage", self.stage.token()), ("class", FailureClass::WorkerLost.token())],
+        );
+        if !self.publish_failure(delivery, job, attempts, lost).await {
+            return Err("the broker is away".into());
+        }
+        Ok(if last_attempt { Account::Settled } else { Account::Attempt(attempts + 1) })
+    }
+}
+
+/// What is to be done with a redelivery.
+enum Account {
+    /// Work on it: this attempt.
+    Attempt(u32),
+    /// It was answered, or given up, before.
+    Settled,
+    /// Its next attempt is not due yet.
+    NotDue(Duration),
+}

@@ -1,0 +1,68 @@
+//! Chat models: a question in two messages, a text in return.
+
+mod openai;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use callfold_schema::event::FailureClass;
+
+pub use openai::OpenAi;
+
+/// A model that answers a chat.
+#[async_trait]
+pub trait ChatModel: Send + Sync {
+    /// The engine's name in events: `openai`, …
+    fn engine(&self) -> &'static str;
+
+    /// The model's name in events.
+    fn model(&self) -> &str;
+
+    /// Asks once. The caller bounds the time and decides on another try.
+    ///
+    /// # Errors
+    /// No usable answer; see [`ModelError`].
+    async fn ask(&self, system: &str, user: &str) -> Result<Reply, ModelError>;
+}
+
+/// What a model answered.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Reply {
+    /// Its text, unchecked.
+    pub text: String,
+    /// Tokens read, where the server says so.
+    pub tokens_in: Option<u32>,
+    /// Tokens written, where the server says so.
+    pub tokens_out: Option<u32>,
+}
+
+/// Answers are never logged, by accident neither.
+impl std::fmt::Debug for Reply {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reply").field("chars", &self.text.chars().count()).finish_non_exhaustive()
+    }
+}
+
+/// Why a model gave no answer. The text holds nothing that the server said: servers repeat the question.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{text}")]
+pub struct ModelError {
+    /// The class, for the event.
+    pub class: FailureClass,
+    /// In words, for the event: `HTTP 503 from the model's server`.
+    pub text: String,
+    /// How long the server asked to be left alone.
+    pub retry_after: Option<Duration>,
+}
+
+impl ModelError {
+    pub(crate) fn new(class: FailureClass, text: impl Into<String>) -> Self {
+        Self { class, text: text.into(), retry_after: None }
+    }
+
+    /// Whether the same question may be answered a moment later.
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
+        matches!(self.class, FailureClass::RateLimited | FailureClass::Unavailable)
+    }
+}
