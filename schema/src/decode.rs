@@ -182,6 +182,7 @@ pub fn decode_event(kind: EventKind, version: u16, bytes: &[u8]) -> Result<Event
         (EventKind::TranscriptReady, 1) => decode_payload::<TranscriptReadyV1>(bytes).map(Event::TranscriptReady),
         (EventKind::SummaryReady, 1) => decode_payload::<SummaryReadyV1>(bytes).map(Event::SummaryReady),
         (EventKind::StageFailed, 1) => decode_payload::<StageFailedV1>(bytes).map(Event::StageFailed),
+        (_, 0) => Err(Unreadable::Malformed { reason: "there is no version 0" }),
         (kind, version) => Err(Unreadable::NewerVersion { kind, version }),
     }
 }

@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use crate::event::MissingReason;
 use crate::id::{CallSid, Lane, RecordingSid, Run};
 use crate::kind::{EventKind, Stage};
 
@@ -93,8 +94,10 @@ impl Key {
         let key = match (kind, parts.as_slice()) {
             (EventKind::CallStarted | EventKind::CallEnded, ["0"]) => Self::single(),
             (EventKind::RecordingStarted | EventKind::RecordingReady, [re]) => Self::recording(recording(re)?),
-            (EventKind::RecordingMissing, ["0", reason]) => Self::missing(None, reason),
-            (EventKind::RecordingMissing, [re, reason]) => Self::missing(Some(recording(re)?), reason),
+            (EventKind::RecordingMissing, [re, reason]) => {
+                let reason = MissingReason::ALL.into_iter().find(|known| known.token() == *reason)?;
+                Self::missing(if *re == "0" { None } else { Some(recording(re)?) }, reason.token())
+            }
             (
                 EventKind::RecordingDownloaded | EventKind::TranscriptReady | EventKind::SummaryReady,
                 [re, n],

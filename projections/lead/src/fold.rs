@@ -362,7 +362,7 @@ fn select_run(facts: &Facts) -> (Shown, Option<Rerun>) {
     let mut waiting: Option<Run> = None;
     for run in runs.into_iter().filter(|run| *run != Run::FIRST) {
         let mut done = 0_u32;
-        let complete = covered(facts, run).all(|(sid, recording)| {
+        let complete = covered(facts, run).all(|(_, recording)| {
             let before = shown.outputs(recording);
             let Some(now) = recording.runs.get(&run) else { return before.is_silent() };
             let outputs = Outputs::default().overlaid(run, now);

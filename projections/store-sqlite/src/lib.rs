@@ -1,1 +1,78 @@
-//! callfold-store-sqlite
+//! Leads in SQLite: the default, embedded.
+//!
+//! One connection writes, a few read. WAL, so that readers never wait for the writer. `synchronous = NORMAL`: a power
+//! cut may take the last transactions with it, but position and rows stay consistent, and the projector folds again
+//! from the position that is left.
+
+mod error;
+mod migrate;
+mod read;
+mod write;
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::Path;
+use std::time::Duration;
+
+use callfold_store::{BackendError, StoreError};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+
+use crate::error::unavailable;
+
+/// How many reads run at once; more of them wait.
+const READERS_MAX: u32 = 4;
+/// How long a read waits for a connection.
+const ACQUIRE_MAX: Duration = Duration::from_secs(5);
+/// How long a statement waits for another process's lock.
+const BUSY_MAX: Duration = Duration::from_secs(5);
+
+/// The leads in one SQLite file.
+#[derive(Debug, Clone)]
+pub struct SqliteStore {
+    writer: SqlitePool,
+    reader: SqlitePool,
+}
+
+impl SqliteStore {
+    /// Opens the file, which is made (for its owner only, with the folders above it) when it is not there, and brings
+    /// its tables up to date.
+    pub async fn open(path: &Path) -> Result<Self, StoreError> {
+        create(path).map_err(|source| StoreError::Unavailable {
+            attempt: "create the file of the leads",
+            source: BackendError(source.to_string()),
+        })?;
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Normal)
+            .busy_timeout(BUSY_MAX)
+            .foreign_keys(false);
+        let pool = || SqlitePoolOptions::new().acquire_timeout(ACQUIRE_MAX).test_before_acquire(false);
+        let writer = pool()
+            .max_connections(1)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .connect_with(options.clone())
+            .await
+            .map_err(|error| unavailable("open the database of the leads", &error))?;
+        migrate::migrate(&writer).await?;
+        let reader = pool().max_connections(READERS_MAX).connect_lazy_with(options.pragma("query_only", "1"));
+        Ok(Self { writer, reader })
+    }
+
+    /// Closes all connections; the write-ahead log is folded into the file.
+    pub async fn close(&self) {
+        self.reader.close().await;
+        self.writer.close().await;
+    }
+}
+
+/// SQLite would make the file readable for everybody; its `-wal` and `-shm` take the mode of the file.
+fn create(path: &Path) -> io::Result<()> {
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    }
+    fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path).map(drop)
+}

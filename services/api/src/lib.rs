@@ -1,1 +1,20 @@
-//! callfold-api
+//! The read model over HTTP: JSON, server-sent events, and the page that people work in.
+//!
+//! Reads the lead table (`ReadLeads`), the stream (stories, by position) and the recordings; writes none of them. What
+//! it keeps itself are sessions, in a bucket of the broker. `README.md` has paths, settings and invariants.
+
+mod app;
+mod assets;
+mod auth;
+mod config;
+mod error;
+mod page;
+mod query;
+mod range;
+mod routes;
+mod show;
+mod sse;
+mod words;
+
+pub use app::{Api, Deps, Warnings, build};
+pub use config::{ApiConfig, TIMEZONE_DEFAULT, TOKEN_CHARS_MIN};

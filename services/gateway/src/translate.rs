@@ -30,10 +30,10 @@ pub struct Fact {
 pub enum Untranslatable {
     /// `CallSid` is not an identifier.
     #[error("CallSid {0}")]
-    CallSid(#[source] IdError),
+    CallSid(IdError),
     /// `RecordingSid` is given and is not an identifier.
     #[error("RecordingSid {0}")]
-    RecordingSid(#[source] IdError),
+    RecordingSid(IdError),
     /// Neither `RecordingSid` nor `RecordingUrl`: nothing says which recording is meant.
     #[error("neither RecordingSid nor RecordingUrl is given")]
     NoRecording,

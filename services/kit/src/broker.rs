@@ -109,7 +109,7 @@ pub fn find_server(source: &dyn Source) -> Result<PathBuf, BrokerError> {
 fn version(path: &Path) -> Option<(u32, u32)> {
     let output = Command::new(path).arg("--version").stdin(Stdio::null()).output().ok()?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let mut numbers = text.rsplit_once('v')?.1.trim().split('.');
+    let mut numbers = text.split_once(": v")?.1.trim().split('.');
     Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
 }
 
@@ -149,7 +149,7 @@ impl Broker {
             move |source| BrokerError::Prepare { path, source }
         };
         create_private_folder(folder).map_err(prepare(folder))?;
-        let lock = lock_store(folder)?;
+        let lock = lock_store(folder, LOCK_TIMEOUT)?;
         let config = folder.join("nats.conf");
         std::fs::write(&config, CONFIGURATION).map_err(prepare(&config))?;
         let mut launch = Launch {
@@ -230,6 +230,17 @@ impl Broker {
         drop(state.wait_for(|state| state.over || (state.starts > starts && state.pid.is_some())).await);
     }
 
+    /// Kills it (`SIGKILL`) and blocks for the moment that takes: a test's store is deleted next.
+    #[cfg(feature = "testing")]
+    pub(crate) fn kill_for_good(&self) {
+        self.order(Order::KillAndHold);
+        let deadline = Instant::now() + STOP_TIMEOUT;
+        while !self.state.borrow().over && self.pid().is_some() && Instant::now() < deadline {
+            pause(Duration::from_millis(1));
+        }
+        self.order(Order::Stop);
+    }
+
     /// Kills it (`SIGKILL`) and keeps it down until [`Broker::resume`].
     pub async fn kill_and_hold(&self) {
         let mut state = self.state.clone();
@@ -254,11 +265,11 @@ impl Drop for Broker {
 }
 
 /// Takes the lock of a store. The server inherits it, so it is free only when the server is gone, too.
-fn lock_store(folder: &Path) -> Result<File, BrokerError> {
+fn lock_store(folder: &Path, patience: Duration) -> Result<File, BrokerError> {
     let path = folder.join("lock");
     let prepare = |source| BrokerError::Prepare { path: path.clone(), source };
     let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(prepare)?;
-    let deadline = Instant::now() + LOCK_TIMEOUT;
+    let deadline = Instant::now() + patience;
     loop {
         match file.try_lock() {
             Ok(()) => return Ok(file),
@@ -387,6 +398,10 @@ fn kill(child: &mut Child, server: &Path) {
 }
 
 fn stop(child: &mut Child, server: &Path) {
+    // One that ended by itself has no process id any more.
+    if matches!(child.try_wait(), Ok(Some(_))) {
+        return;
+    }
     signal(child, Signal::TERM);
     let deadline = Instant::now() + STOP_TIMEOUT;
     while Instant::now() < deadline {

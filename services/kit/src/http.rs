@@ -31,7 +31,9 @@ pub fn install_tls() {
 /// A client that does not follow redirects and gives up on a connection in time. Callers bound the whole request.
 pub fn client_builder() -> reqwest::ClientBuilder {
     install_tls();
-    reqwest::Client::builder()
+    #[expect(clippy::disallowed_methods, reason = "the one place where clients are made")]
+    let builder = reqwest::Client::builder();
+    builder
         .connect_timeout(CONNECT_TIMEOUT)
         .redirect(reqwest::redirect::Policy::none())
         .user_agent(concat!("callfold/", env!("CARGO_PKG_VERSION")))

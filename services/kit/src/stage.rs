@@ -5,14 +5,16 @@
 //! progress acknowledgements) while fresh messages behind them start; and retries and re-runs never take the last
 //! slot of several. What runs at once is bounded by what is pulled; what waits for a retry is pending at the server.
 //!
-//! **Duplicates.** A message may come again after a crash, a lost acknowledgement or a slow network. A redelivery first
-//! looks for its answer in the stream by exact subject; an answer published twice is recorded once.
+//! **Duplicates.** A message may come again after a crash, a lost acknowledgement or a slow network. One that this
+//! process still has in hand is dropped: the work in hand answers for it. Any other redelivery first looks for its
+//! answer in the stream by exact subject; an answer published twice is recorded once.
 //!
 //! **Attempts.** Every failed attempt is a `stage_failed` event with the delivery it happened in. A redelivery that no
 //! such event and no request of this process accounts for means that a worker died: that counts as an attempt, too, so
 //! a message that kills its worker ends. (A message that was only held when its process died counts as well: one
 //! attempt too many at most, a restart.) The bound is ours; the server delivers without one.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -20,8 +22,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use callfold_schema::event::{FailureClass, StageFailed};
 use callfold_schema::{CallSid, Event, Key, Lane, NewEvent, Record, RecordingSid, Run, Stage, Subject, UnixMillis};
+use futures::FutureExt;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument;
 
 use crate::backoff::Backoff;
@@ -39,8 +44,16 @@ const PUBLISH_WAIT: Duration = Duration::from_secs(5);
 const BROKER_PAUSE: Duration = Duration::from_millis(250);
 /// How long an event of a newer release is left alone before it is offered again.
 const NEWER_EVENT_DELAY: Duration = Duration::from_secs(60);
+/// How long a handler may take to end after the hard stop before it is dropped.
+const HARD_STOP_GRACE: Duration = Duration::from_secs(2);
+/// How long a publish may still take after the hard stop.
+const HARD_STOP_PUBLISH: Duration = Duration::from_secs(1);
+/// The longest delay that another side may ask for.
+const AFTER_MAX: Duration = Duration::from_secs(24 * 3_600);
 /// The most retries held aside at once; beyond it they take slots in the order in which they come.
 const HELD_MAX: usize = 4_096;
+/// The most bytes of retries held aside at once.
+const HELD_BYTES_MAX: usize = 64 << 20;
 /// The most requested redeliveries remembered; beyond it one may be taken for a lost worker.
 const REQUESTED_MAX: usize = 200_000;
 
@@ -209,15 +222,58 @@ struct Context {
     deps: StageDeps,
     /// Redeliveries that this process asked for: position → the delivery it answered so.
     requested: Mutex<HashMap<u64, u64>>,
+    /// Messages that were taken and not answered for yet, by position.
+    in_hand: Mutex<HashMap<u64, InHand>>,
 }
 
-/// Who a slot was given to.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Claim {
-    /// A fresh message of lane `new`.
-    First,
-    /// A retry or a re-run.
-    Second,
+/// Messages that wait here for a slot; the server is told that they are not forgotten.
+#[derive(Default)]
+struct Held {
+    /// Fresh ones of new calls that came when the last slot had just been taken: one at most.
+    fresh: VecDeque<Delivery>,
+    /// Retries of new calls.
+    retries: VecDeque<Delivery>,
+    /// Re-runs.
+    again: VecDeque<Delivery>,
+    bytes: usize,
+}
+
+impl Held {
+    fn put(&mut self, lane: Lane, delivery: Delivery) {
+        self.bytes += delivery.event.payload.len();
+        match lane {
+            Lane::New if delivery.delivery == 1 => self.fresh.push_back(delivery),
+            Lane::New => self.retries.push_back(delivery),
+            Lane::Again => self.again.push_back(delivery),
+        }
+    }
+
+    fn taken(&mut self, delivery: Option<Delivery>) -> Option<Delivery> {
+        self.bytes -= delivery.as_ref().map_or(0, |delivery| delivery.event.payload.len());
+        delivery
+    }
+
+    fn first(&mut self) -> Option<Delivery> {
+        let first = self.fresh.pop_front();
+        self.taken(first)
+    }
+
+    fn second(&mut self) -> Option<Delivery> {
+        let second = self.retries.pop_front().or_else(|| self.again.pop_front());
+        self.taken(second)
+    }
+
+    fn is_full(&self) -> bool {
+        self.len() >= HELD_MAX || self.bytes >= HELD_BYTES_MAX
+    }
+
+    fn len(&self) -> usize {
+        self.fresh.len() + self.retries.len() + self.again.len()
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &Delivery> {
+        self.fresh.iter().chain(&self.retries).chain(&self.again)
+    }
 }
 
 /// Runs a stage until the soft stop; then finishes what is in hand.
@@ -228,106 +284,107 @@ pub async fn run_stage(
     deps: StageDeps,
 ) -> Result<(), BoxError> {
     let stage = handler.stage();
-    let context = Arc::new(Context { bus, handler, stage, policy, deps, requested: Mutex::default() });
+    let context =
+        Arc::new(Context { bus, handler, stage, policy, deps, requested: Mutex::default(), in_hand: Mutex::default() });
     let mut new = context.open(Lane::New).await?;
     let mut again = context.open(Lane::Again).await?;
     context.deps.health.ready();
 
-    let mut running: JoinSet<Claim> = JoinSet::new();
-    let mut second_running = 0_usize;
+    let mut running: JoinSet<()> = JoinSet::new();
     // The last slot of several is for new calls.
-    let second_max = context.policy.slots.saturating_sub(1).max(1);
-    let mut held: [VecDeque<Delivery>; 2] = [VecDeque::new(), VecDeque::new()];
+    let second_slots = Arc::new(Semaphore::new(context.policy.slots.saturating_sub(1).max(1)));
+    let mut held = Held::default();
     let mut progress = tokio::time::interval(context.policy.ack_wait / 3);
     progress.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
 
     loop {
         while let Some(ended) = running.try_join_next() {
-            second_running -= usize::from(context.ended(ended) == Claim::Second);
+            context.ended(ended);
         }
         if context.deps.soft.is_cancelled() {
             break;
         }
-        context.gauges(running.len(), &held);
+        if progress.tick().now_or_never().is_some() {
+            context.keep(&held).await;
+        }
+        context.gauges(running.len(), held.len());
 
         let mut trouble = None;
-        if running.len() < context.policy.slots {
-            // 1. Fresh messages of new calls; retries that come before them step aside.
+        let free = running.len() < context.policy.slots;
+        // A retry or a re-run may start with this permit only; one that is not used goes back below.
+        let mut second = if free { Arc::clone(&second_slots).try_acquire_owned().ok() } else { None };
+        // 1. Fresh messages of new calls; retries that come before them step aside. When there is no room to step to
+        // and no slot for them, they are left at the server.
+        if free && let Some(delivery) = held.first() {
+            context.start(&mut running, delivery, None);
+            continue;
+        }
+        if free && (!held.is_full() || second.is_some()) {
             match new.try_pull().await {
                 Ok(Some(delivery)) => {
-                    if delivery.delivery == 1 {
-                        context.start(&mut running, delivery, Claim::First);
-                    } else if held[0].len() < HELD_MAX || second_running >= second_max {
-                        held[0].push_back(delivery);
-                    } else {
-                        second_running += 1;
-                        context.start(&mut running, delivery, Claim::Second);
+                    if let Some(delivery) = context.take_in(delivery) {
+                        if delivery.delivery == 1 {
+                            context.start(&mut running, delivery, None);
+                        } else if held.is_full() && second.is_some() {
+                            context.start(&mut running, delivery, second);
+                        } else {
+                            held.put(Lane::New, delivery);
+                        }
                     }
                     continue;
                 }
                 Ok(None) => {}
                 Err(error) => trouble = Some((Lane::New, error)),
             }
-            if trouble.is_none() && second_running < second_max {
-                // 2. Retries that are due, those of new calls first.
-                if let Some(delivery) = held[0].pop_front().or_else(|| held[1].pop_front()) {
-                    second_running += 1;
-                    context.start(&mut running, delivery, Claim::Second);
+        }
+        if trouble.is_none() && second.is_some() {
+            // 2. Retries that are due, those of new calls first.
+            if let Some(delivery) = held.second() {
+                context.start(&mut running, delivery, second.take());
+                continue;
+            }
+            // 3. Re-runs.
+            match again.try_pull().await {
+                Ok(Some(delivery)) => {
+                    if let Some(delivery) = context.take_in(delivery) {
+                        context.start(&mut running, delivery, second.take());
+                    }
                     continue;
                 }
-                // 3. Re-runs.
-                match again.try_pull().await {
-                    Ok(Some(delivery)) => {
-                        second_running += 1;
-                        context.start(&mut running, delivery, Claim::Second);
-                        continue;
-                    }
-                    Ok(None) => {}
-                    Err(error) => trouble = Some((Lane::Again, error)),
-                }
+                Ok(None) => {}
+                Err(error) => trouble = Some((Lane::Again, error)),
             }
-            // 4. Nothing is there now: wait with a request standing at the server.
-            if trouble.is_none()
-                && let Err(error) = new.prepare().await
-            {
-                trouble = Some((Lane::New, error));
-            }
-            let wait_again = second_running < second_max;
-            if trouble.is_none()
-                && wait_again
-                && let Err(error) = again.prepare().await
-            {
-                trouble = Some((Lane::Again, error));
-            }
-            if trouble.is_none() {
-                // Every arm may be dropped: requests stay with their lanes, ended jobs with the set, ticks with the timer.
-                tokio::select! {
-                    biased;
-                    () = context.deps.soft.cancelled() => {}
-                    waited = new.wait() => match waited {
-                        Ok(Some(delivery)) if delivery.delivery == 1 => context.start(&mut running, delivery, Claim::First),
-                        Ok(Some(delivery)) => held[0].push_back(delivery),
-                        Ok(None) => {}
-                        Err(error) => trouble = Some((Lane::New, error)),
-                    },
-                    waited = again.wait(), if wait_again => match waited {
-                        Ok(Some(delivery)) => held[1].push_back(delivery),
-                        Ok(None) => {}
-                        Err(error) => trouble = Some((Lane::Again, error)),
-                    },
-                    Some(ended) = running.join_next() => {
-                        second_running -= usize::from(context.ended(ended) == Claim::Second);
-                    }
-                    _ = progress.tick() => context.keep(&held).await,
-                }
-            }
-        } else {
-            // All slots are taken; see above for why every arm may be dropped.
+        }
+        // 4. Nothing is there now, or no slot: wait, with requests standing at the server for what could start.
+        if trouble.is_none()
+            && free
+            && !held.is_full()
+            && let Err(error) = new.prepare().await
+        {
+            trouble = Some((Lane::New, error));
+        }
+        if trouble.is_none()
+            && second.is_some()
+            && let Err(error) = again.prepare().await
+        {
+            trouble = Some((Lane::Again, error));
+        }
+        drop(second);
+        if trouble.is_none() {
+            // Every arm may be dropped: requests stay with their lanes, ended jobs with the set, ticks with the timer.
+            // A request may be answered when the slot it was made for is taken by then: its message is held.
             tokio::select! {
+                biased;
                 () = context.deps.soft.cancelled() => {}
-                Some(ended) = running.join_next() => {
-                    second_running -= usize::from(context.ended(ended) == Claim::Second);
-                }
+                Some(ended) = running.join_next() => context.ended(ended),
+                waited = new.wait(), if new.is_waiting() => match waited {
+                    Ok(delivery) => context.hold(&mut held, Lane::New, delivery),
+                    Err(error) => trouble = Some((Lane::New, error)),
+                },
+                waited = again.wait(), if again.is_waiting() => match waited {
+                    Ok(delivery) => context.hold(&mut held, Lane::Again, delivery),
+                    Err(error) => trouble = Some((Lane::Again, error)),
+                },
                 _ = progress.tick() => context.keep(&held).await,
             }
         }
@@ -351,16 +408,49 @@ pub async fn run_stage(
     }
 
     // Soft stop: hand back what was not begun, finish what is in hand. Jobs see the hard stop themselves.
-    for delivery in held.iter().flatten() {
+    context.hold(&mut held, Lane::New, new.close());
+    context.hold(&mut held, Lane::Again, again.close());
+    for delivery in held.iter() {
         if let Err(error) = delivery.again_after(Duration::ZERO).await {
             tracing::debug!(error = %chain(&*error), "could not hand a message back; it comes again by itself");
         }
     }
+    drop(held);
     while let Some(ended) = running.join_next().await {
         context.ended(ended);
     }
-    context.gauges(0, &[VecDeque::new(), VecDeque::new()]);
+    context.gauges(0, 0);
+    // The process may end next: acknowledgements still in the client's buffer go out first.
+    if tokio::time::timeout(HARD_STOP_PUBLISH, context.bus.flush()).await.is_err() {
+        tracing::debug!("the last acknowledgements did not go out; the redeliveries find their answers");
+    }
     Ok(())
+}
+
+/// The deliveries of a message in hand.
+#[derive(Clone, Copy)]
+struct InHand {
+    /// The one that was taken.
+    taken: u64,
+    /// The latest one that came while it is in hand.
+    latest: u64,
+}
+
+/// Lets go of a message when its job ends in whatever way.
+struct LetGo {
+    context: Arc<Context>,
+    position: u64,
+    taken: u64,
+}
+
+impl Drop for LetGo {
+    fn drop(&mut self) {
+        let mut in_hand = self.context.in_hand.lock().unwrap_or_else(PoisonError::into_inner);
+        // A job that answered let go before, and its message may have come again and been taken since.
+        if in_hand.get(&self.position).is_some_and(|in_hand| in_hand.taken == self.taken) {
+            in_hand.remove(&self.position);
+        }
+    }
 }
 
 impl Context {
@@ -370,35 +460,69 @@ impl Context {
         self.bus.lane(&name, &filter, self.policy.ack_wait).await
     }
 
-    fn gauges(&self, busy: usize, held: &[VecDeque<Delivery>; 2]) {
+    fn gauges(&self, busy: usize, held: usize) {
         let labels = [("stage", self.stage.token())];
         self.deps.metrics.set(GaugeName::StageBusy, &labels, busy as f64);
-        self.deps.metrics.set(GaugeName::StageHeld, &labels, (held[0].len() + held[1].len()) as f64);
+        self.deps.metrics.set(GaugeName::StageHeld, &labels, held as f64);
     }
 
-    fn start(self: &Arc<Self>, running: &mut JoinSet<Claim>, delivery: Delivery, claim: Claim) {
+    /// Notes that a message is in hand; `None` when it was already, and was delivered again because signs of life were
+    /// lost on the way.
+    fn take_in(&self, delivery: Delivery) -> Option<Delivery> {
+        let mut in_hand = self.in_hand.lock().unwrap_or_else(PoisonError::into_inner);
+        match in_hand.entry(delivery.event.position) {
+            Entry::Vacant(entry) => {
+                entry.insert(InHand { taken: delivery.delivery, latest: delivery.delivery });
+                Some(delivery)
+            }
+            Entry::Occupied(mut entry) => {
+                entry.get_mut().latest = delivery.delivery;
+                None
+            }
+        }
+    }
+
+    /// The latest delivery of a message in hand: what the next one is counted from.
+    fn latest(&self, delivery: &Delivery) -> u64 {
+        let in_hand = self.in_hand.lock().unwrap_or_else(PoisonError::into_inner);
+        in_hand.get(&delivery.event.position).map_or(delivery.delivery, |in_hand| in_hand.latest)
+    }
+
+    /// Before the server is answered: the message may come again at once.
+    fn let_go(&self, delivery: &Delivery) {
+        self.in_hand.lock().unwrap_or_else(PoisonError::into_inner).remove(&delivery.event.position);
+    }
+
+    fn hold(&self, held: &mut Held, lane: Lane, delivery: Option<Delivery>) {
+        if let Some(delivery) = delivery.and_then(|delivery| self.take_in(delivery)) {
+            held.put(lane, delivery);
+        }
+    }
+
+    fn start(self: &Arc<Self>, running: &mut JoinSet<()>, delivery: Delivery, second: Option<OwnedSemaphorePermit>) {
         let context = Arc::clone(self);
         let span = tracing::info_span!("job", job.stage = %self.stage, job.position = delivery.event.position);
         running.spawn(
             async move {
+                let (position, taken) = (delivery.event.position, delivery.delivery);
+                let let_go = LetGo { context: Arc::clone(&context), position, taken };
                 context.work(delivery).await;
-                claim
+                drop((let_go, second));
             }
             .instrument(span),
         );
     }
 
     /// A job's task does not panic (handlers run in tasks of their own); if it did, its message would come again.
-    fn ended(&self, ended: Result<Claim, tokio::task::JoinError>) -> Claim {
-        ended.unwrap_or_else(|error| {
+    fn ended(&self, ended: Result<(), tokio::task::JoinError>) {
+        if let Err(error) = ended {
             tracing::error!(stage = %self.stage, error = %error, "a job ended without an outcome");
-            Claim::First
-        })
+        }
     }
 
     /// Tells the server that held messages are not forgotten.
-    async fn keep(&self, held: &[VecDeque<Delivery>; 2]) {
-        for delivery in held.iter().flatten() {
+    async fn keep(&self, held: &Held) {
+        for delivery in held.iter() {
             if let Err(error) = delivery.progress().await {
                 tracing::debug!(error = %chain(&*error), "could not send progress");
                 return;
@@ -407,9 +531,10 @@ impl Context {
     }
 
     fn remember_request(&self, delivery: &Delivery) {
+        let latest = self.latest(delivery);
         let mut requested = self.requested.lock().unwrap_or_else(PoisonError::into_inner);
-        if requested.len() < REQUESTED_MAX {
-            requested.insert(delivery.event.position, delivery.delivery);
+        if requested.len() < REQUESTED_MAX || requested.contains_key(&delivery.event.position) {
+            requested.insert(delivery.event.position, latest);
         }
     }
 
@@ -421,6 +546,7 @@ impl Context {
     async fn ack(&self, delivery: &Delivery, outcome: &'static str) {
         self.requested.lock().unwrap_or_else(PoisonError::into_inner).remove(&delivery.event.position);
         self.deps.metrics.count(CounterName::StageJobs, &[("stage", self.stage.token()), ("outcome", outcome)]);
+        self.let_go(delivery);
         if let Err(error) = delivery.ack().await {
             tracing::debug!(error = %chain(&*error), "could not acknowledge; the redelivery finds the answer");
         }
@@ -428,6 +554,7 @@ impl Context {
 
     async fn again_after(&self, delivery: &Delivery, delay: Duration) {
         self.remember_request(delivery);
+        self.let_go(delivery);
         if let Err(error) = delivery.again_after(delay).await {
             tracing::debug!(error = %chain(&*error), "could not ask for a redelivery; it comes by itself");
         }
@@ -476,7 +603,9 @@ impl Context {
             }
         }
         let began = tokio::time::Instant::now();
-        let outcome = self.run_handler(&delivery, &job).await;
+        let Some(outcome) = self.run_handler(&delivery, &job).await else {
+            return tracing::warn!(call.id = %job.call_sid, "a job was dropped at the hard stop; its message comes again");
+        };
         let elapsed = began.elapsed();
         self.deps.metrics.observe(
             HistogramName::StageSeconds,
@@ -501,20 +630,28 @@ impl Context {
     }
 
     /// Runs the handler in a task of its own, so that a panic is a failed attempt, and tells the server meanwhile that
-    /// work goes on.
-    async fn run_handler(&self, delivery: &Delivery, job: &Job) -> Outcome {
+    /// work goes on. `None` when it did not end in time after the hard stop.
+    async fn run_handler(&self, delivery: &Delivery, job: &Job) -> Option<Outcome> {
         let (handler, job) = (Arc::clone(&self.handler), job.clone());
-        let mut work = tokio::spawn(async move { handler.handle(&job).await }.in_current_span());
+        let work = tokio::spawn(async move { handler.handle(&job).await }.in_current_span());
+        // Whoever drops this future drops the work.
+        let mut work = AbortOnDropHandle::new(work);
         let mut progress = tokio::time::interval(self.policy.ack_wait / 3);
         progress.tick().await;
+        let dropped = async {
+            self.deps.hard.cancelled().await;
+            tokio::time::sleep(HARD_STOP_GRACE).await;
+        };
+        tokio::pin!(dropped);
         loop {
-            // The handle may be polled again after another arm won.
+            // Handle, timer and wait may be polled again after another arm won.
             tokio::select! {
                 ended = &mut work => {
-                    return ended.unwrap_or_else(|_| {
+                    return Some(ended.unwrap_or_else(|_| {
                         Outcome::Retry(Failure::new(FailureClass::Internal, "the worker panicked"))
-                    });
+                    }));
                 }
+                () = &mut dropped => return None,
                 _ = progress.tick() => {
                     if let Err(error) = delivery.progress().await {
                         tracing::debug!(error = %chain(&*error), "could not send progress");
@@ -551,7 +688,7 @@ impl Context {
         self.deps.metrics.count(CounterName::StageFailures, &labels);
         let delay = (retry && job.attempt < self.policy.attempts_max).then(|| {
             let backoff = self.policy.backoff.delay(job.attempt, &mut rand::rng());
-            failure.after.map_or(backoff, |after| after.max(backoff))
+            failure.after.map_or(backoff, |after| after.min(AFTER_MAX).max(backoff))
         });
         tracing::warn!(
             call.id = %job.call_sid, recording.id = %job.recording, failure.class = failure.class.token(),
@@ -585,7 +722,7 @@ impl Context {
             class: failure.class,
             text: failure.text,
             next_attempt_at,
-            delivery: delivery.delivery,
+            delivery: self.latest(delivery),
             elapsed_ms,
         };
         self.publish_failure(delivery, job, attempt, event).await
@@ -607,7 +744,16 @@ impl Context {
     /// Publishes until it is recorded, the event turns out to be impossible, or the hard stop.
     async fn publish(&self, delivery: &Delivery, event: &NewEvent) -> Result<Published, PublishError> {
         loop {
-            let error = match self.bus.publish(event, PUBLISH_WAIT).await {
+            let stopped = async {
+                self.deps.hard.cancelled().await;
+                tokio::time::sleep(HARD_STOP_PUBLISH).await;
+            };
+            // Both arms may be dropped: an event that is recorded all the same is found by the redelivery.
+            let published = tokio::select! {
+                published = self.bus.publish(event, PUBLISH_WAIT) => published,
+                () = stopped => Err(PublishError::TimedOut),
+            };
+            let error = match published {
                 Ok(published) => return Ok(published),
                 Err(error) if !error.is_transient() => return Err(error),
                 Err(error) => error,

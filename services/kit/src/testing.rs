@@ -15,8 +15,14 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 /// A real `nats-server` with a store of its own, gone with this value.
 pub struct TestNats {
     broker: Broker,
-    // Behind the broker: a store is removed when its server is gone.
     folder: tempfile::TempDir,
+}
+
+impl Drop for TestNats {
+    fn drop(&mut self) {
+        // The store is removed next: its server has to be gone.
+        self.broker.kill_for_good();
+    }
 }
 
 impl TestNats {

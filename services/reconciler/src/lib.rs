@@ -1,1 +1,11 @@
-//! callfold-reconciler
+//! What should have come and did not.
+//!
+//! Its first half: deadlines. A call whose recording does not come ends as `RecordingMissing`, so that no card waits for
+//! ever. Deciding is pure ([`deadline`]); [`run`] reads the stream and publishes.
+
+pub mod config;
+pub mod deadline;
+mod run;
+
+pub use config::ReconcilerConfig;
+pub use run::run;

@@ -173,7 +173,7 @@ impl Sentence {
             (true, false) => self.request,
             (false, _) => 0.25 * self.information,
         };
-        if self.is_trouble {
+        if self.is_trouble && self.request == 0.0 {
             score += 2.0;
         }
         if self.is_introduction {

@@ -37,15 +37,15 @@ impl Audio16k {
     pub fn from_pcm(pcm: Pcm) -> Result<Self, ResampleError> {
         let from_hz = pcm.sample_rate_hz;
         if from_hz == SAMPLE_RATE_HZ {
-            return Ok(Self { channels: pcm.channels });
+            return Ok(Self {
+                channels: pcm.channels,
+            });
         }
         // Channel after channel, so that only one of them is in memory twice.
         let channels = pcm
             .channels
             .into_iter()
-            .map(|samples| {
-                resample(&samples, from_hz).map_err(|source| ResampleError { from_hz, source })
-            })
+            .map(|samples| resample(&samples, from_hz).map_err(|source| ResampleError { from_hz, source }))
             .collect::<Result<_, _>>()?;
         Ok(Self { channels })
     }
@@ -67,10 +67,7 @@ impl Audio16k {
     }
 }
 
-fn resample(
-    samples: &[f32],
-    from_hz: u32,
-) -> Result<Vec<f32>, Box<dyn std::error::Error + Send + Sync>> {
+fn resample(samples: &[f32], from_hz: u32) -> Result<Vec<f32>, Box<dyn std::error::Error + Send + Sync>> {
     if samples.is_empty() {
         return Ok(Vec::new());
     }
@@ -104,7 +101,11 @@ mod tests {
     }
 
     fn at_16k(rate: u32, channels: Vec<Vec<f32>>) -> Audio16k {
-        Audio16k::from_pcm(Pcm { sample_rate_hz: rate, channels }).unwrap()
+        Audio16k::from_pcm(Pcm {
+            sample_rate_hz: rate,
+            channels,
+        })
+        .unwrap()
     }
 
     #[test]
@@ -131,7 +132,11 @@ mod tests {
         let got = at_16k(8_000, vec![tone(8_000, 1000.0, 16_000)]);
         // Above 4 kHz there is only the mirror image of the tone, at 7 kHz.
         let image = tone(16_000, 7000.0, 32_000);
-        let product: f64 = got.channels()[0].iter().zip(&image).map(|(a, b)| f64::from(a * b)).sum();
+        let product: f64 = got.channels()[0]
+            .iter()
+            .zip(&image)
+            .map(|(a, b)| f64::from(a * b))
+            .sum();
         assert!((product / 32_000.0).abs() < 1e-4, "{product}");
     }
 
@@ -140,7 +145,11 @@ mod tests {
         let mut samples = vec![0.0; 16_000];
         samples[8_000] = 1.0;
         let got = at_16k(8_000, vec![samples]);
-        let (at, _) = got.channels()[0].iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).unwrap();
+        let (at, _) = got.channels()[0]
+            .iter()
+            .enumerate()
+            .max_by(|a, b| a.1.total_cmp(b.1))
+            .unwrap();
         assert!(at.abs_diff(16_000) <= 1, "{at}");
     }
 

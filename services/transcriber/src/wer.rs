@@ -24,7 +24,10 @@ impl std::ops::Add for WordErrors {
     type Output = Self;
 
     fn add(self, other: Self) -> Self {
-        Self { words: self.words + other.words, errors: self.errors + other.errors }
+        Self {
+            words: self.words + other.words,
+            errors: self.errors + other.errors,
+        }
     }
 }
 
@@ -49,11 +52,15 @@ pub fn word_error_rate(reference: &str, hypothesis: &str) -> WordErrors {
             row[j + 1] = substituted.min(row[j] + 1).min(diagonal + 1);
         }
     }
-    WordErrors { words: reference.len(), errors: row[hypothesis.len()] }
+    WordErrors {
+        words: reference.len(),
+        errors: row[hypothesis.len()],
+    }
 }
 
 fn words(text: &str) -> impl Iterator<Item = &str> {
-    text.split(|c: char| c == '.' || c == ',' || c.is_whitespace()).filter(|word| !word.is_empty())
+    text.split(|c: char| c == '.' || c == ',' || c.is_whitespace())
+        .filter(|word| !word.is_empty())
 }
 
 #[cfg(test)]
@@ -74,7 +81,9 @@ mod tests {
 
     #[test]
     fn rates_add_up_over_texts() {
-        let total: WordErrors = [word_error_rate("a b", "a b"), word_error_rate("c d", "c")].into_iter().sum();
+        let total: WordErrors = [word_error_rate("a b", "a b"), word_error_rate("c d", "c")]
+            .into_iter()
+            .sum();
         assert_eq!(total, WordErrors { words: 4, errors: 1 });
         assert_eq!(total.rate().to_bits(), 0.25_f64.to_bits());
         assert_eq!(word_error_rate("", "").rate().to_bits(), 0.0_f64.to_bits());

@@ -88,6 +88,8 @@ impl Sessions {
             Err(error) => match cached {
                 Some(cached) => {
                     tracing::debug!(error = %chain(&error), "the sessions cannot be read; a known one goes on");
+                    // Not every click is to wait for a broker that does not answer.
+                    self.remember(*hash, Cached { seen_at: now, ..cached });
                     Ok(now < cached.expires_at)
                 }
                 None => Err(ApiError::Sessions(error)),

@@ -19,57 +19,57 @@ use crate::words::fill;
 
 /// A player.
 pub(crate) struct SoundView {
-    recording_sid: String,
-    label: String,
-    length: Option<String>,
+    pub(crate) recording_sid: String,
+    pub(crate) label: String,
+    pub(crate) length: Option<String>,
 }
 
 /// A piece of the transcript.
 pub(crate) struct SaidView {
-    at: String,
-    speaker: Option<String>,
-    text: String,
+    pub(crate) at: String,
+    pub(crate) speaker: Option<String>,
+    pub(crate) text: String,
 }
 
 /// The stages of one recording.
 pub(crate) struct StagesView {
-    label: String,
-    steps: Vec<StepView>,
+    pub(crate) label: String,
+    pub(crate) steps: Vec<StepView>,
 }
 
 /// One stage.
 pub(crate) struct StepView {
-    name: &'static str,
-    state: StateView,
-    why: Vec<String>,
+    pub(crate) name: &'static str,
+    pub(crate) state: StateView,
+    pub(crate) why: Vec<String>,
 }
 
 /// A detail.
 pub(crate) struct FactView {
-    name: &'static str,
-    value: String,
-    direction: &'static str,
-    is_id: bool,
+    pub(crate) name: &'static str,
+    pub(crate) value: String,
+    pub(crate) direction: &'static str,
+    pub(crate) is_id: bool,
 }
 
 /// The card.
 pub(crate) struct CardView {
-    call_sid: String,
-    title: String,
-    name: Option<String>,
-    number: NumberView,
-    received: When,
-    length: Option<String>,
-    headline: Option<String>,
-    points: Vec<String>,
-    state: StateView,
-    why: Vec<String>,
-    offline_summary: bool,
-    sounds: Vec<SoundView>,
-    said: Vec<SaidView>,
-    transcript: Option<String>,
-    stages: Vec<StagesView>,
-    facts: Vec<FactView>,
+    pub(crate) call_sid: String,
+    pub(crate) title: String,
+    pub(crate) name: Option<String>,
+    pub(crate) number: NumberView,
+    pub(crate) received: When,
+    pub(crate) length: Option<String>,
+    pub(crate) headline: Option<String>,
+    pub(crate) points: Vec<String>,
+    pub(crate) state: StateView,
+    pub(crate) why: Vec<String>,
+    pub(crate) offline_summary: bool,
+    pub(crate) sounds: Vec<SoundView>,
+    pub(crate) said: Vec<SaidView>,
+    pub(crate) transcript: Option<String>,
+    pub(crate) stages: Vec<StagesView>,
+    pub(crate) facts: Vec<FactView>,
 }
 
 impl CardView {

@@ -33,7 +33,7 @@ fn a_call_becomes_call_started_with_its_whole_form() {
     assert_eq!(event.caller.stir_verdict, None);
     assert_eq!((event.greeting, event.record_max_s), (script.greeting, 180));
     assert_eq!(event.idempotency_token.as_deref(), Some("token-1"));
-    assert_eq!(event.form.len(), 9);
+    assert_eq!(event.form.len(), 10);
     assert!(event.form.contains(&("New".to_owned(), " kept ".to_owned())));
 }
 

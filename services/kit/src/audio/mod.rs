@@ -100,7 +100,10 @@ pub struct Limits {
 impl Default for Limits {
     /// Four hours, and 128 Mi samples (512 MiB: two channels at 8 kHz for 2 h 19 min).
     fn default() -> Self {
-        Self { max_duration: Duration::from_secs(4 * 3600), max_samples: 128 << 20 }
+        Self {
+            max_duration: Duration::from_secs(4 * 3600),
+            max_samples: 128 << 20,
+        }
     }
 }
 
@@ -272,7 +275,9 @@ where
         return Err(AudioError::NotAudio { found });
     }
     if head.starts_with(b"RIFF") {
-        return Err(AudioError::NotAudio { found: "a RIFF file of another kind" });
+        return Err(AudioError::NotAudio {
+            found: "a RIFF file of another kind",
+        });
     }
     let format = mp3::open(reader, total_bytes)?;
     Stream::new(Container::Mp3, None, format)
@@ -309,8 +314,9 @@ impl<'s> Stream<'s> {
             .as_ref()
             .and_then(|params| params.audio())
             .ok_or(AudioError::Unsupported("its encoding is unknown"))?;
-        let sample_rate_hz =
-            params.sample_rate.ok_or(AudioError::Malformed("it states no sample rate"))?;
+        let sample_rate_hz = params
+            .sample_rate
+            .ok_or(AudioError::Malformed("it states no sample rate"))?;
         if !SAMPLE_RATES_HZ.contains(&sample_rate_hz) {
             return Err(AudioError::Unsupported("its sample rate is not one of speech"));
         }
@@ -327,7 +333,15 @@ impl<'s> Stream<'s> {
         // Trimming is done here (`Gaps::real`), because the library would also cut what a wrong count leaves out.
         let options = AudioDecoderOptions::default().gapless(false);
         let decoder = symphonia::default::get_codecs().make_audio_decoder(params, &options)?;
-        Ok(Self { container, sample_rate_hz, channels, known_frames, gaps, format, decoder })
+        Ok(Self {
+            container,
+            sample_rate_hz,
+            channels,
+            known_frames,
+            gaps,
+            format,
+            decoder,
+        })
     }
 
     fn max_frames(&self, max_duration: Duration) -> u64 {
@@ -362,9 +376,13 @@ impl<'s> Stream<'s> {
         let max_by_samples = limits.max_samples / u64::from(self.channels);
         let bound = |frames: u64| {
             if frames > max_frames {
-                Err(AudioError::TooLong { max: limits.max_duration })
+                Err(AudioError::TooLong {
+                    max: limits.max_duration,
+                })
             } else if frames > max_by_samples {
-                Err(AudioError::TooManySamples { max_samples: limits.max_samples })
+                Err(AudioError::TooManySamples {
+                    max_samples: limits.max_samples,
+                })
             } else {
                 Ok(())
             }
@@ -373,7 +391,9 @@ impl<'s> Stream<'s> {
         if let Some(frames) = self.known_frames {
             bound(frames)?;
             let frames = usize::try_from(frames).map_err(|_| AudioError::Unsupported("its size"))?;
-            channels.iter_mut().for_each(|channel| channel.reserve_exact(frames));
+            channels
+                .iter_mut()
+                .for_each(|channel| channel.reserve_exact(frames));
         }
         let slack = self.gaps.delay + self.gaps.padding;
         let mut planes: Vec<Vec<f32>> = Vec::new();
@@ -395,10 +415,15 @@ impl<'s> Stream<'s> {
                 }
             }
             if planes.len() == channels.len() {
-                channels.iter_mut().zip(&planes).for_each(|(to, from)| to.extend_from_slice(from));
+                channels
+                    .iter_mut()
+                    .zip(&planes)
+                    .for_each(|(to, from)| to.extend_from_slice(from));
             } else {
                 let silent = channels[0].len() + usize::try_from(frames).unwrap_or(0);
-                channels.iter_mut().for_each(|channel| channel.resize(silent, 0.0));
+                channels
+                    .iter_mut()
+                    .for_each(|channel| channel.resize(silent, 0.0));
             }
         }
         if bad > good {
@@ -411,11 +436,22 @@ impl<'s> Stream<'s> {
             channel.drain(..start);
             // Float files may hold anything; what follows reckons with −1 ..= 1.
             for sample in channel.iter_mut() {
-                *sample = if sample.is_finite() { sample.clamp(-1.0, 1.0) } else { 0.0 };
+                *sample = if sample.is_finite() {
+                    sample.clamp(-1.0, 1.0)
+                } else {
+                    0.0
+                };
             }
         }
-        let pcm = Pcm { sample_rate_hz: self.sample_rate_hz, channels };
-        if pcm.frames() == 0 { Err(AudioError::Empty) } else { Ok(pcm) }
+        let pcm = Pcm {
+            sample_rate_hz: self.sample_rate_hz,
+            channels,
+        };
+        if pcm.frames() == 0 {
+            Err(AudioError::Empty)
+        } else {
+            Ok(pcm)
+        }
     }
 }
 

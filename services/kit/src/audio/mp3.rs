@@ -13,10 +13,7 @@ const SEARCH_BYTES_MAX: usize = 64 * 1024;
 /// Most ID3 tags at the beginning.
 const TAGS_MAX: usize = 4;
 
-pub(super) fn open<'s, R>(
-    mut reader: R,
-    total_bytes: u64,
-) -> Result<Box<dyn FormatReader + 's>, AudioError>
+pub(super) fn open<'s, R>(mut reader: R, total_bytes: u64) -> Result<Box<dyn FormatReader + 's>, AudioError>
 where
     R: Read + Seek + Send + Sync + 's,
 {
@@ -29,9 +26,12 @@ where
     let read = read_up_to(&mut reader, &mut window).map_err(AudioError::Io)?;
     window.truncate(read);
     let at_end = after_tags + read as u64 == total_bytes;
-    let first = first_frame(&window, at_end)
-        .ok_or(AudioError::NotAudio { found: "neither RIFF/WAVE nor MP3" })?;
-    reader.seek(SeekFrom::Start(after_tags + first as u64)).map_err(AudioError::Io)?;
+    let first = first_frame(&window, at_end).ok_or(AudioError::NotAudio {
+        found: "neither RIFF/WAVE nor MP3",
+    })?;
+    reader
+        .seek(SeekFrom::Start(after_tags + first as u64))
+        .map_err(AudioError::Io)?;
     // Not seekable on purpose: the library would guess a length from the bit rate and trim to it.
     let source = ReadOnlySource::new(reader);
     let stream = MediaSourceStream::new(Box::new(source), Default::default());
@@ -57,7 +57,9 @@ fn skip_tags<R: Read + Seek>(reader: &mut R) -> Result<u64, AudioError> {
             break;
         }
         // Seven bits a byte; a footer repeats the header.
-        let size = header[6..].iter().fold(0_u64, |size, byte| (size << 7) | u64::from(byte & 0x7f));
+        let size = header[6..]
+            .iter()
+            .fold(0_u64, |size, byte| (size << 7) | u64::from(byte & 0x7f));
         let footer = if header[5] & 0x10 != 0 { 10 } else { 0 };
         at += 10 + size + footer;
     }
@@ -68,7 +70,9 @@ fn skip_tags<R: Read + Seek>(reader: &mut R) -> Result<u64, AudioError> {
 /// that fills the rest of the file counts as well.
 fn first_frame(bytes: &[u8], at_end: bool) -> Option<usize> {
     (0..bytes.len().saturating_sub(3)).find(|&at| {
-        let Some(length) = frame_bytes(&bytes[at..]) else { return false };
+        let Some(length) = frame_bytes(&bytes[at..]) else {
+            return false;
+        };
         let next = at + length;
         match bytes.get(next..) {
             Some(rest) if rest.len() >= 4 => frame_bytes(rest).is_some(),

@@ -83,7 +83,8 @@ fn true_length<R: Read + Seek>(
         return Ok(if stated == 0 { there } else { stated });
     }
     let chunk_follows = chunk_header(reader, next)?.is_some_and(|(id, length)| {
-        id.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b' ')
+        id.iter()
+            .all(|byte| byte.is_ascii_alphanumeric() || *byte == b' ')
             && u64::from(length) <= end - next - 8
     });
     Ok(if chunk_follows { stated } else { there })
@@ -104,7 +105,9 @@ where
     };
     let (tag, channels, block_align, bits) = (field(0)?, field(2)?, field(12)?, field(14)?);
     if !matches!(tag, 1 | 3 | 6 | 7 | 0xfffe) {
-        return Err(AudioError::Unsupported("its encoding is neither PCM, float, mu-law nor A-law"));
+        return Err(AudioError::Unsupported(
+            "its encoding is neither PCM, float, mu-law nor A-law",
+        ));
     }
     if !(1..=CHANNELS_MAX).contains(&channels) {
         return Err(AudioError::Unsupported("its number of channels"));
@@ -128,7 +131,7 @@ where
     let mut header = Vec::with_capacity(28 + padded);
     header.extend_from_slice(b"RIFF");
     // The length of the whole, or "unknown" where it would not fit.
-    let riff = data_length.checked_add(20 + padded as u32).unwrap_or(u32::MAX);
+    let riff = data_length.saturating_add(20 + padded as u32);
     header.extend_from_slice(&riff.to_le_bytes());
     header.extend_from_slice(b"WAVEfmt ");
     header.extend_from_slice(&(format.len() as u32).to_le_bytes());

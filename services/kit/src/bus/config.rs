@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use tokio::sync::watch;
+
 use super::error::BusError;
 use crate::config::Settings;
 use crate::secret::Secret;
@@ -72,9 +74,18 @@ impl BusConfig {
         })
     }
 
-    pub(super) async fn connect(&self) -> Result<async_nats::Client, BusError> {
+    pub(super) async fn connect(&self) -> Result<(async_nats::Client, Connections), BusError> {
         let connect = |error: Box<dyn std::error::Error + Send + Sync>| BusError::Connect(error);
+        let (connected, connections) = watch::channel(0);
         let mut options = async_nats::ConnectOptions::new()
+            .event_callback(move |event| {
+                match event {
+                    async_nats::Event::Connected => connected.send_modify(|n| *n += 1),
+                    async_nats::Event::Disconnected => tracing::warn!("the connection to the broker broke"),
+                    _ => {}
+                }
+                std::future::ready(())
+            })
             .name(&self.name)
             .connection_timeout(self.connect_timeout)
             .request_timeout(Some(super::REQUEST_TIMEOUT))
@@ -104,7 +115,26 @@ impl BusConfig {
                 url.as_str().parse().map_err(|error: std::io::Error| connect(Box::new(error)))?;
             addresses.push(address);
         }
-        options.connect(addresses).await.map_err(|error| connect(Box::new(error)))
+        let client = options.connect(addresses).await.map_err(|error| connect(Box::new(error)))?;
+        Ok((client, Connections(connections)))
+    }
+}
+
+/// Tells when the connection was made anew: the server has then forgotten what was asked of it on the old one.
+#[derive(Clone)]
+pub(super) struct Connections(watch::Receiver<u64>);
+
+impl Connections {
+    /// From here on.
+    pub(super) fn mark(&mut self) {
+        self.0.mark_unchanged();
+    }
+
+    /// Waits for a new connection; for ever when the client is gone. Dropping the future loses nothing.
+    pub(super) async fn changed(&mut self) {
+        if self.0.changed().await.is_err() {
+            std::future::pending().await
+        }
     }
 }
 

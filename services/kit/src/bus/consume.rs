@@ -10,6 +10,7 @@ use async_nats::jetstream::consumer::{Consumer, pull};
 use futures::{FutureExt, StreamExt};
 
 use super::Bus;
+use super::config::Connections;
 use super::error::BusError;
 use super::read::StoredEvent;
 use super::topology;
@@ -72,12 +73,13 @@ impl Delivery {
 pub(crate) struct Lane {
     consumer: Consumer<pull::Config>,
     waiting: Option<(pull::Batch, tokio::time::Instant)>,
+    connections: Connections,
 }
 
 impl Bus {
     pub(crate) async fn lane(&self, name: &str, filter: &str, ack_wait: Duration) -> Result<Lane, BusError> {
         let consumer = topology::create_or_verify_consumer(&self.stream, name, filter, ack_wait).await?;
-        Ok(Lane { consumer, waiting: None })
+        Ok(Lane { consumer, waiting: None, connections: self.connections.clone() })
     }
 }
 
@@ -110,22 +112,41 @@ impl Lane {
     /// nobody listens to.
     pub(crate) async fn prepare(&mut self) -> Result<(), BoxError> {
         if self.waiting.is_none() {
+            self.connections.mark();
             let batch = self.consumer.batch().max_messages(1).expires(POLL_EXPIRES).messages().await?;
             self.waiting = Some((batch, tokio::time::Instant::now() + POLL_EXPIRES + POLL_SLACK));
         }
         Ok(())
     }
 
+    /// Whether a request stands at the server.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.waiting.is_some()
+    }
+
     /// Waits for the answer to the request of [`Lane::prepare`]; `None` when it ended without a message. Dropping the
     /// future loses nothing: the request stays with the lane.
     pub(crate) async fn wait(&mut self) -> Result<Option<Delivery>, BoxError> {
         let Some((batch, end)) = &mut self.waiting else { return Ok(None) };
-        let next = tokio::time::timeout_at(*end, batch.next()).await;
+        let next = tokio::select! {
+            // What came before the connection broke is good.
+            biased;
+            next = tokio::time::timeout_at(*end, batch.next()) => next.ok().flatten(),
+            // The server forgets requests of a connection that is gone.
+            () = self.connections.changed() => None,
+        };
         self.waiting = None;
         match next {
             // The request ended, or its connection is gone: the next one follows.
-            Err(_) | Ok(None) => Ok(None),
-            Ok(Some(message)) => Delivery::from(message?).map(Some),
+            None => Ok(None),
+            Some(message) => Delivery::from(message?).map(Some),
         }
+    }
+
+    /// Makes no further request; a message that came already is handed out.
+    pub(crate) fn close(self) -> Option<Delivery> {
+        let (mut batch, _) = self.waiting?;
+        let message = batch.next().now_or_never()??.ok()?;
+        Delivery::from(message).ok()
     }
 }

@@ -43,13 +43,14 @@ pub struct Bus {
     identity: Arc<str>,
     bytes_max: u64,
     nearly_full: Arc<AtomicBool>,
+    connections: config::Connections,
 }
 
 impl Bus {
     /// Connects, checks `max_payload`, and creates or verifies the stream.
     pub async fn connect(config: &BusConfig) -> Result<Self, BusError> {
         crate::http::install_tls();
-        let client = config.connect().await?;
+        let (client, connections) = config.connect().await?;
         let allowed = client.max_payload();
         if allowed < callfold_schema::decode::PAYLOAD_BYTES_MAX {
             return Err(BusError::MaxPayload { allowed });
@@ -63,6 +64,7 @@ impl Bus {
             identity: identity.into(),
             bytes_max: config.stream_bytes_max,
             nearly_full: Arc::default(),
+            connections,
         })
     }
 

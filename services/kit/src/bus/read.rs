@@ -13,6 +13,7 @@ use callfold_schema::{RawEvent, Record, Subject, UnixMillis, Unreadable};
 use futures::{FutureExt, StreamExt};
 
 use super::Bus;
+use super::config::Connections;
 use super::error::ReadError;
 use crate::chain::chain;
 
@@ -113,12 +114,14 @@ impl Bus {
 
     /// Reads in order from a position on, without gaps but those of deleted messages. No filters: everything.
     pub fn read_from(&self, position: u64, filters: Vec<String>) -> Reader {
-        Reader { bus: self.clone(), next: position.max(1), since: None, filters, inner: None }
+        let connections = self.connections.clone();
+        Reader { bus: self.clone(), connections, next: position.max(1), since: None, filters, inner: None }
     }
 
     /// Reads in order what the server stored at `since` or later.
     pub fn read_since(&self, since: UnixMillis, filters: Vec<String>) -> Reader {
-        Reader { bus: self.clone(), next: 1, since: Some(since), filters, inner: None }
+        let connections = self.connections.clone();
+        Reader { bus: self.clone(), connections, next: 1, since: Some(since), filters, inner: None }
     }
 }
 
@@ -142,6 +145,7 @@ fn one(
 /// An ordered reading of the stream that survives what can be survived: it takes up again behind the last event.
 pub struct Reader {
     bus: Bus,
+    connections: Connections,
     next: u64,
     since: Option<UnixMillis>,
     filters: Vec<String>,
@@ -172,7 +176,17 @@ impl Reader {
                     }
                 },
             };
-            match inner.next().await {
+            let message = tokio::select! {
+                // What came before the connection broke is good.
+                biased;
+                message = inner.next() => message,
+                // The server may have forgotten this reading; the client finds out by missing heartbeats only.
+                () = self.connections.changed() => {
+                    self.inner = None;
+                    continue;
+                }
+            };
+            match message {
                 Some(Ok(message)) => match self.take(message) {
                     Ok(Some(event)) => return Ok(event),
                     Ok(None) => {}
@@ -226,7 +240,8 @@ impl Reader {
         Ok(())
     }
 
-    async fn open(&self) -> Result<Ordered, crate::lifecycle::BoxError> {
+    async fn open(&mut self) -> Result<Ordered, crate::lifecycle::BoxError> {
+        self.connections.mark();
         let deliver_policy = match self.since {
             Some(since) if self.next == 1 => DeliverPolicy::ByStartTime {
                 start_time: async_nats::datetime::from_nanos(i128::from(since.0) * 1_000_000)?,
@@ -253,6 +268,10 @@ impl Reader {
             return Ok(None);
         }
         self.next = position + 1;
+        // A reading that the client set up again before its first message begins at the beginning.
+        if self.since.is_some_and(|since| stored_at < since) {
+            return Ok(None);
+        }
         let (message, _) = message.split();
         Ok(Some(StoredEvent {
             position,

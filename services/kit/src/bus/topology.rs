@@ -61,6 +61,11 @@ fn differences(is: &Config, expected: &Config) -> Vec<String> {
     compare("max_bytes (CALLFOLD_STREAM_BYTES_MAX)", is.max_bytes.to_string(), expected.max_bytes.to_string());
     compare("replicas (CALLFOLD_STREAM_REPLICAS)", is.num_replicas.to_string(), expected.num_replicas.to_string());
     compare("allow_direct", is.allow_direct.to_string(), expected.allow_direct.to_string());
+    compare("max_msg_size", is.max_message_size.to_string(), "-1".to_owned());
+    compare("no_ack", is.no_ack.to_string(), expected.no_ack.to_string());
+    compare("mirror", is.mirror.is_some().to_string(), "false".to_owned());
+    compare("sources", is.sources.as_ref().is_some_and(|sources| !sources.is_empty()).to_string(), "false".to_owned());
+    compare("subject_transform", is.subject_transform.is_some().to_string(), "false".to_owned());
     compare("deny_delete", is.deny_delete.to_string(), expected.deny_delete.to_string());
     compare("sealed", is.sealed.to_string(), expected.sealed.to_string());
     differences
@@ -130,6 +135,10 @@ pub(super) async fn create_or_verify_consumer(
         }
     };
     compare("filter_subject", is.filter_subject.clone(), expected.filter_subject);
+    compare("filter_subjects", format!("{:?}", is.filter_subjects), format!("{:?}", expected.filter_subjects));
+    compare("deliver_policy", format!("{:?}", is.deliver_policy), format!("{:?}", expected.deliver_policy));
+    compare("backoff", format!("{:?}", is.backoff), format!("{:?}", expected.backoff));
+    compare("headers_only", is.headers_only.to_string(), expected.headers_only.to_string());
     compare("ack_policy", format!("{:?}", is.ack_policy), format!("{:?}", expected.ack_policy));
     compare("ack_wait", format!("{:?}", is.ack_wait), format!("{:?}", expected.ack_wait));
     compare("max_deliver", is.max_deliver.to_string(), expected.max_deliver.to_string());

@@ -61,7 +61,6 @@ impl ChatModel for OpenAi {
 
     async fn ask(&self, system: &str, user: &str) -> Result<Reply, ModelError> {
         // `max_tokens` is called deprecated at OpenAI and is the only name that compatible servers know.
-        #[expect(deprecated, reason = "compatible servers know no other name")]
         let request = CreateChatCompletionRequestArgs::default()
             .model(&self.model)
             .temperature(TEMPERATURE)

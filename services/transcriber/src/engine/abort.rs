@@ -40,7 +40,10 @@ impl Abort {
 ///
 /// The closure-taking setter of whisper-rs 0.16 casts its boxed closure to another type than it then calls,
 /// so the raw callback is set instead.
-#[expect(unsafe_code, reason = "the abort callback of whisper.cpp is a C function pointer with user data")]
+#[expect(
+    unsafe_code,
+    reason = "the abort callback of whisper.cpp is a C function pointer with user data"
+)]
 pub(super) fn full(
     state: &mut WhisperState,
     mut params: FullParams<'_, '_>,

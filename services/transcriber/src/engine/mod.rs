@@ -87,14 +87,22 @@ impl fmt::Debug for Recognised {
 
 impl fmt::Debug for RecognisedSegment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "RecognisedSegment({}..{} ms, channel {})", self.start_ms, self.end_ms, self.channel)
+        write!(
+            f,
+            "RecognisedSegment({}..{} ms, channel {})",
+            self.start_ms, self.end_ms, self.channel
+        )
     }
 }
 
 impl Recognised {
     /// The text of all segments in order, joined by single blanks.
     pub fn text(&self) -> String {
-        self.segments.iter().map(|segment| segment.text.as_str()).collect::<Vec<_>>().join(" ")
+        self.segments
+            .iter()
+            .map(|segment| segment.text.as_str())
+            .collect::<Vec<_>>()
+            .join(" ")
     }
 }
 
@@ -182,9 +190,9 @@ impl ChainError {
         match self {
             Self::NoEngine => FailureClass::NotYet,
             Self::Cancelled => FailureClass::WorkerLost,
-            Self::Failed { failed, .. } => {
-                failed.last().map_or(FailureClass::Internal, |failure| failure.class)
-            }
+            Self::Failed { failed, .. } => failed
+                .last()
+                .map_or(FailureClass::Internal, |failure| failure.class),
         }
     }
 }
@@ -274,7 +282,11 @@ impl Chain {
                 elapsed_ms,
             });
         }
-        if failed.is_empty() { Err(ChainError::NoEngine) } else { Err(ChainError::Failed { failed, retry }) }
+        if failed.is_empty() {
+            Err(ChainError::NoEngine)
+        } else {
+            Err(ChainError::Failed { failed, retry })
+        }
     }
 }
 
@@ -303,7 +315,11 @@ mod tests {
             "fake"
         }
 
-        async fn transcribe(&self, _: Arc<Audio16k>, _: CancellationToken) -> Result<Recognised, EngineError> {
+        async fn transcribe(
+            &self,
+            _: Arc<Audio16k>,
+            _: CancellationToken,
+        ) -> Result<Recognised, EngineError> {
             let text = format!("{} is out", self.0);
             match self.1 {
                 Says::Text(text) => Ok(Recognised {
@@ -316,15 +332,28 @@ mod tests {
                         confidence: None,
                     }],
                 }),
-                Says::Unavailable(class) => Err(EngineError::Unavailable { class, text, source: None }),
-                Says::Rejected(class) => Err(EngineError::Rejected { class, text, source: None }),
+                Says::Unavailable(class) => Err(EngineError::Unavailable {
+                    class,
+                    text,
+                    source: None,
+                }),
+                Says::Rejected(class) => Err(EngineError::Rejected {
+                    class,
+                    text,
+                    source: None,
+                }),
                 Says::Cancelled => Err(EngineError::Cancelled),
             }
         }
     }
 
     async fn ask(engines: Vec<Fake>) -> Result<Answer, ChainError> {
-        let chain = Chain::new(engines.into_iter().map(|engine| Arc::new(engine) as Arc<dyn Engine>).collect());
+        let chain = Chain::new(
+            engines
+                .into_iter()
+                .map(|engine| Arc::new(engine) as Arc<dyn Engine>)
+                .collect(),
+        );
         chain.transcribe(&Arc::default(), &CancellationToken::new()).await
     }
 
@@ -338,11 +367,21 @@ mod tests {
         ])
         .await
         .unwrap();
-        assert_eq!((answer.engine.as_str(), answer.recognised.text().as_str()), ("c", "שלום"));
-        let failed: Vec<_> = answer.failed.iter().map(|f| (f.engine.as_str(), f.class, f.text.as_str())).collect();
+        assert_eq!(
+            (answer.engine.as_str(), answer.recognised.text().as_str()),
+            ("c", "שלום")
+        );
+        let failed: Vec<_> = answer
+            .failed
+            .iter()
+            .map(|f| (f.engine.as_str(), f.class, f.text.as_str()))
+            .collect();
         assert_eq!(
             failed,
-            [("a", FailureClass::Timeout, "a is out"), ("b", FailureClass::Refused, "b is out")]
+            [
+                ("a", FailureClass::Timeout, "a is out"),
+                ("b", FailureClass::Refused, "b is out")
+            ]
         );
     }
 
@@ -357,13 +396,17 @@ mod tests {
         assert_eq!(error.to_string(), "a: a is out; b: b is out");
         assert_eq!(error.class(), FailureClass::Invalid);
         assert!(matches!(error, ChainError::Failed { retry: true, .. }));
-        let error = ask(vec![Fake("b", Says::Rejected(FailureClass::Invalid))]).await.unwrap_err();
+        let error = ask(vec![Fake("b", Says::Rejected(FailureClass::Invalid))])
+            .await
+            .unwrap_err();
         assert!(matches!(error, ChainError::Failed { retry: false, .. }));
     }
 
     #[tokio::test]
     async fn cancelling_asks_no_further_engine_and_an_empty_chain_says_so() {
-        let error = ask(vec![Fake("a", Says::Cancelled), Fake("b", Says::Text("x"))]).await.unwrap_err();
+        let error = ask(vec![Fake("a", Says::Cancelled), Fake("b", Says::Text("x"))])
+            .await
+            .unwrap_err();
         assert!(matches!(error, ChainError::Cancelled));
         let error = ask(Vec::new()).await.unwrap_err();
         assert!(matches!(error, ChainError::NoEngine));
@@ -379,7 +422,13 @@ mod tests {
             text: "סוד".into(),
             confidence: None,
         };
-        let shown = format!("{:?}", Recognised { language: "he".into(), segments: vec![segment] });
+        let shown = format!(
+            "{:?}",
+            Recognised {
+                language: "he".into(),
+                segments: vec![segment]
+            }
+        );
         assert!(!shown.contains("סוד"));
     }
 }

@@ -49,16 +49,21 @@ pub enum ModelSource {
 impl ModelSource {
     /// Reads a setting: `demo`, or the path of a ggml file.
     pub fn from_setting(value: &str) -> Self {
-        if value == "demo" { Self::Demo } else { Self::File(PathBuf::from(value)) }
+        if value == "demo" {
+            Self::Demo
+        } else {
+            Self::File(PathBuf::from(value))
+        }
     }
 
     /// The model's name: the file's, without its ending.
     pub fn model_name(&self) -> String {
         match self {
             Self::Demo => DEMO_MODEL_NAME.to_owned(),
-            Self::File(path) => {
-                path.file_stem().map_or(Cow::Borrowed("unnamed"), |name| name.to_string_lossy()).into_owned()
-            }
+            Self::File(path) => path
+                .file_stem()
+                .map_or(Cow::Borrowed("unnamed"), |name| name.to_string_lossy())
+                .into_owned(),
         }
     }
 }
@@ -75,11 +80,20 @@ pub struct WhisperOptions {
 }
 
 impl WhisperOptions {
-    /// What fits a machine of `cores`: up to four threads each, beyond which whisper.cpp gains little, and as
-    /// many inferences as that leaves room for.
+    /// What fits a machine of `cores`: up to four threads each, beyond which whisper.cpp gains little, as many
+    /// inferences as there is room for, and a core left over for everything else.
+    ///
+    /// That core matters: whisper.cpp's threads wait for each other spinning, thousands of times an inference. On
+    /// two cores with other work an inference on both took six to fourteen times as long as on one.
     pub fn for_cores(cores: NonZeroUsize) -> Self {
         let fit = |n: usize| NonZeroUsize::new(n.clamp(1, PARALLEL_MAX)).unwrap_or(NonZeroUsize::MIN);
-        Self { workers: fit(cores.get() / 4), threads: fit(cores.get().min(4)), language: "he".to_owned() }
+        let spare = cores.get() - 1;
+        let threads = fit(spare.min(4));
+        Self {
+            workers: fit(spare / threads),
+            threads,
+            language: "he".to_owned(),
+        }
     }
 }
 
@@ -276,7 +290,10 @@ fn load(source: &ModelSource, language: &str) -> Result<WhisperContext, ModelErr
             WhisperContext::new_with_params(path, params)
         }
     };
-    let context = loaded.map_err(|source| ModelError::Load { name: name.clone(), source })?;
+    let context = loaded.map_err(|source| ModelError::Load {
+        name: name.clone(),
+        source,
+    })?;
     if language != "en" && !context.is_multilingual() {
         return Err(ModelError::EnglishOnly { name });
     }
@@ -286,7 +303,10 @@ fn load(source: &ModelSource, language: &str) -> Result<WhisperContext, ModelErr
 
 /// Looks at the file before whisper.cpp does, which takes a model without any weights for one to test with.
 fn check_file(path: &Path) -> Result<(), ModelError> {
-    let read = |source| ModelError::Read { path: path.to_owned(), source };
+    let read = |source| ModelError::Read {
+        path: path.to_owned(),
+        source,
+    };
     let mut file = File::open(path).map_err(read)?;
     let bytes = file.metadata().map_err(read)?.len();
     // The magic, then numbers of four bytes: the first is the size of the vocabulary, the seventh the width.
@@ -297,15 +317,21 @@ fn check_file(path: &Path) -> Result<(), ModelError> {
         Err(e) => return Err(read(e)),
     }
     if head[..4] != GGML_MAGIC {
-        return Err(ModelError::NotGgml { path: path.to_owned() });
+        return Err(ModelError::NotGgml {
+            path: path.to_owned(),
+        });
     }
     let number = |at: usize| {
-        head[4 + 4 * at..].first_chunk().map_or(0, |bytes| u64::from(u32::from_le_bytes(*bytes)))
+        head[4 + 4 * at..]
+            .first_chunk()
+            .map_or(0, |bytes| u64::from(u32::from_le_bytes(*bytes)))
     };
     // The weights of the words alone, at two bits each.
     let least = number(0).saturating_mul(number(6)) / 4;
     if least == 0 || bytes < least {
-        return Err(ModelError::Torn { path: path.to_owned() });
+        return Err(ModelError::Torn {
+            path: path.to_owned(),
+        });
     }
     Ok(())
 }
@@ -340,7 +366,10 @@ fn recognise(
         }
     }
     segments.sort_by_key(|segment| (segment.start_ms, segment.channel));
-    Ok(Recognised { language: options.language.clone(), segments })
+    Ok(Recognised {
+        language: options.language.clone(),
+        segments,
+    })
 }
 
 fn failed(source: WhisperError) -> EngineError {
@@ -376,10 +405,17 @@ fn collect(
     segments: &mut Vec<RecognisedSegment>,
 ) {
     // whisper.cpp counts in hundredths of a second, and may end a segment behind the audio.
-    let ms = |centis: i64| u64::try_from(centis).unwrap_or(0).saturating_mul(10).min(duration_ms);
+    let ms = |centis: i64| {
+        u64::try_from(centis)
+            .unwrap_or(0)
+            .saturating_mul(10)
+            .min(duration_ms)
+    };
     let mut free_from = 0;
     for segment in state.as_iter() {
-        let Ok(text) = segment.to_str_lossy() else { continue };
+        let Ok(text) = segment.to_str_lossy() else {
+            continue;
+        };
         let text = text.trim();
         if text.is_empty() {
             continue;

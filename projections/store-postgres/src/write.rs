@@ -1,0 +1,194 @@
+//! Writing: a few statements a batch, each over all its rows (`unnest`).
+
+use std::collections::HashMap;
+
+use async_trait::async_trait;
+use callfold_lead::{FOLD_VERSION, LeadState};
+use callfold_schema::CallSid;
+use callfold_store::{Batch, Change, Claim, LEASE_MS, StoreError, WriteLeads};
+use sqlx::PgConnection;
+
+use crate::PostgresStore;
+use crate::read::{get, projection};
+
+/// The database's clock, in milliseconds; the time of the statement, not that of the transaction's begin.
+macro_rules! now_ms {
+    () => {
+        "(extract(epoch FROM clock_timestamp()) * 1000)::bigint"
+    };
+}
+
+const CLAIM: &str = concat!(
+    "UPDATE projection SET writer = $1, seen_at_ms = ", now_ms!(), " WHERE id = 1 AND ($2 OR writer IS NULL OR writer = $1",
+    // Far in the future: the clock was set back, and the mark says nothing.
+    " OR abs(", now_ms!(), " - seen_at_ms) >= $3) RETURNING identity, position, fold_version, writer"
+);
+const RENEW: &str = concat!("UPDATE projection SET seen_at_ms = ", now_ms!(), " WHERE id = 1 AND writer = $1");
+/// Goes first in its transaction: it locks the row, so a claim waits until the batch is written and then finds a fresh
+/// mark.
+const ADVANCE: &str = concat!(
+    "UPDATE projection SET position = $4, seen_at_ms = ", now_ms!(),
+    " WHERE id = 1 AND writer = $1 AND identity = $2 AND position = $3"
+);
+const RESET: &str = concat!(
+    "UPDATE projection SET identity = $2, position = 0, fold_version = $3, seen_at_ms = ", now_ms!(),
+    " WHERE id = 1 AND writer = $1"
+);
+/// Before the rows are written: what the statuses lose and gain.
+const COUNT: &str = "WITH new AS (SELECT * FROM unnest($1::text[], $2::text[]) AS n (call_sid, status)), \
+     delta AS (SELECT status, sum(n) AS n FROM ( \
+         SELECT status, 1 AS n FROM new \
+         UNION ALL SELECT l.status, -1 FROM leads l JOIN new USING (call_sid)) AS d GROUP BY status) \
+     INSERT INTO lead_counts AS c (status, leads) SELECT status, n FROM delta WHERE n <> 0 ORDER BY status \
+     ON CONFLICT (status) DO UPDATE SET leads = c.leads + excluded.leads";
+const UPSERT: &str = "INSERT INTO leads (call_sid, phone, phone_reversed, status, created_at_ms, updated_at_ms, transcript, \
+         summary, position, hash, lead, state) \
+     SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::bigint[], $7::text[], \
+         $8::text[], $9::bigint[], $10::bytea[], $11::text[], $12::bytea[]) \
+     ON CONFLICT (call_sid) DO UPDATE SET phone = excluded.phone, phone_reversed = excluded.phone_reversed, \
+         status = excluded.status, created_at_ms = excluded.created_at_ms, updated_at_ms = excluded.updated_at_ms, \
+         transcript = excluded.transcript, summary = excluded.summary, position = excluded.position, \
+         hash = excluded.hash, lead = excluded.lead, state = excluded.state";
+/// Rows whose words and time are as before are not written.
+const WORDS: &str = "INSERT INTO lead_words AS w (call_sid, created_at_ms, words) \
+     SELECT call_sid, created_at_ms, string_to_array(words, ' ') \
+     FROM unnest($1::text[], $2::bigint[], $3::text[]) AS n (call_sid, created_at_ms, words) \
+     ON CONFLICT (call_sid) DO UPDATE SET created_at_ms = excluded.created_at_ms, words = excluded.words \
+     WHERE (w.created_at_ms, w.words) IS DISTINCT FROM (excluded.created_at_ms, excluded.words)";
+const UNREADABLE: &str = "INSERT INTO unreadable (position, subject, reason, stored_at_ms) \
+     SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[], $4::bigint[])";
+
+/// Streams do not get that far.
+pub(crate) fn signed(position: u64) -> i64 {
+    i64::try_from(position).unwrap_or(i64::MAX)
+}
+
+/// Fold versions are small.
+fn fold_version() -> i32 {
+    i32::try_from(FOLD_VERSION).unwrap_or(i32::MAX)
+}
+
+#[async_trait]
+impl WriteLeads for PostgresStore {
+    async fn claim(&self, writer: &str, force: bool) -> Result<Claim, StoreError> {
+        let query = sqlx::query(CLAIM).bind(writer).bind(force).bind(LEASE_MS);
+        let row = self.bounded("claim the leads", query.fetch_optional(&self.pool)).await?;
+        row.as_ref().map_or(Ok(Claim::Held), |row| projection(row).map(Claim::Granted))
+    }
+
+    async fn renew(&self, writer: &str) -> Result<(), StoreError> {
+        let query = sqlx::query(RENEW).bind(writer);
+        let done = self.bounded("renew the claim", query.execute(&self.pool)).await?;
+        fence(done.rows_affected() == 1)
+    }
+
+    async fn release(&self, writer: &str) -> Result<(), StoreError> {
+        let query = sqlx::query("UPDATE projection SET writer = NULL WHERE id = 1 AND writer = $1").bind(writer);
+        self.bounded("release the claim", query.execute(&self.pool)).await.map(drop)
+    }
+
+    async fn reset(&self, writer: &str, identity: &str) -> Result<(), StoreError> {
+        let held = self
+            .bounded("empty the leads", async {
+                let mut tx = self.pool.begin().await?;
+                let reset = sqlx::query(RESET).bind(writer).bind(identity).bind(fold_version());
+                if reset.execute(&mut *tx).await?.rows_affected() != 1 {
+                    return Ok(false);
+                }
+                // Not TRUNCATE, which would wait for every reader and keep new ones waiting.
+                for statement in
+                    ["DELETE FROM leads", "DELETE FROM lead_words", "DELETE FROM lead_counts", "DELETE FROM unreadable"]
+                {
+                    sqlx::query(statement).execute(&mut *tx).await?;
+                }
+                tx.commit().await.map(|()| true)
+            })
+            .await?;
+        fence(held)
+    }
+
+    async fn states(&self, call_sids: &[CallSid]) -> Result<HashMap<CallSid, LeadState>, StoreError> {
+        if call_sids.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let call_sids: Vec<&str> = call_sids.iter().map(CallSid::as_str).collect();
+        let query = sqlx::query("SELECT state FROM leads WHERE call_sid = ANY ($1)").bind(call_sids);
+        let rows = self.bounded("read the events of leads", query.fetch_all(&self.pool)).await?;
+        rows.iter()
+            .map(|row| {
+                let state = LeadState::from_bytes(get(row, "state")?)?;
+                Ok((state.call_sid().clone(), state))
+            })
+            .collect()
+    }
+
+    async fn apply(&self, writer: &str, batch: &Batch) -> Result<(), StoreError> {
+        let held = self
+            .bounded("write leads", async {
+                let mut tx = self.pool.begin().await?;
+                let advance = sqlx::query(ADVANCE)
+                    .bind(writer)
+                    .bind(&batch.identity)
+                    .bind(signed(batch.from))
+                    .bind(signed(batch.to));
+                if advance.execute(&mut *tx).await?.rows_affected() != 1 {
+                    return Ok(false);
+                }
+                if !batch.changes.is_empty() {
+                    write_changes(&mut tx, &batch.changes).await?;
+                }
+                if !batch.unreadable.is_empty() {
+                    let events = &batch.unreadable;
+                    sqlx::query(UNREADABLE)
+                        .bind(events.iter().map(|event| signed(event.position)).collect::<Vec<_>>())
+                        .bind(events.iter().map(|event| event.subject.replace('\0', "\u{fffd}")).collect::<Vec<_>>())
+                        .bind(events.iter().map(|event| event.reason.replace('\0', "\u{fffd}")).collect::<Vec<_>>())
+                        .bind(events.iter().map(|event| event.stored_at.0).collect::<Vec<_>>())
+                        .execute(&mut *tx)
+                        .await?;
+                }
+                tx.commit().await.map(|()| true)
+            })
+            .await?;
+        fence(held)
+    }
+}
+
+async fn write_changes(tx: &mut PgConnection, changes: &[Change]) -> Result<(), sqlx::Error> {
+    macro_rules! column {
+        ($change:ident => $value:expr) => {
+            changes.iter().map(|$change| $value).collect::<Vec<_>>()
+        };
+    }
+    sqlx::query(COUNT)
+        .bind(column!(c => c.call_sid.as_str()))
+        .bind(column!(c => c.status.token()))
+        .execute(&mut *tx)
+        .await?;
+    sqlx::query(UPSERT)
+        .bind(column!(c => c.call_sid.as_str()))
+        .bind(column!(c => c.phone.as_str()))
+        .bind(column!(c => c.phone_reversed.as_str()))
+        .bind(column!(c => c.status.token()))
+        .bind(column!(c => c.created_at.0))
+        .bind(column!(c => c.updated_at.0))
+        .bind(column!(c => c.transcript.as_deref()))
+        .bind(column!(c => c.summary.as_deref()))
+        .bind(column!(c => signed(c.position)))
+        .bind(column!(c => c.hash.0.as_slice()))
+        .bind(column!(c => c.row.as_str()))
+        .bind(column!(c => c.state.as_slice()))
+        .execute(&mut *tx)
+        .await?;
+    sqlx::query(WORDS)
+        .bind(column!(c => c.call_sid.as_str()))
+        .bind(column!(c => c.created_at.0))
+        .bind(column!(c => c.words.as_str()))
+        .execute(&mut *tx)
+        .await?;
+    Ok(())
+}
+
+fn fence(held: bool) -> Result<(), StoreError> {
+    if held { Ok(()) } else { Err(StoreError::Fenced) }
+}

@@ -1,0 +1,269 @@
+//! Reading.
+
+use async_trait::async_trait;
+use callfold_lead::{Lead, LeadState, Status};
+use callfold_schema::{CallSid, UnixMillis};
+use callfold_store::read::PhoneMatch;
+use callfold_store::{
+    Cursor, LIMIT_MAX, LeadChange, LeadFilter, Page, Projection, ReadLeads, StoreError, UnreadableEvent,
+};
+use sqlx::sqlite::SqliteRow;
+use sqlx::{QueryBuilder, Row as _, Sqlite};
+
+use crate::SqliteStore;
+use crate::error::{damaged, unavailable};
+use crate::write::{IDS_PER_MS, first_id, signed};
+
+#[async_trait]
+impl ReadLeads for SqliteStore {
+    async fn lead(&self, call_sid: &CallSid) -> Result<Option<Lead>, StoreError> {
+        let row = sqlx::query("SELECT lead, position FROM leads WHERE call_sid = ?")
+            .bind(call_sid.as_str())
+            .fetch_optional(&self.reader)
+            .await
+            .map_err(|error| unavailable("read a lead", &error))?;
+        row.as_ref().map(lead).transpose()
+    }
+
+    async fn list(&self, filter: &LeadFilter, limit: u32, cursor: Option<&str>) -> Result<Page, StoreError> {
+        let limit = limit.clamp(1, LIMIT_MAX);
+        let cursor = cursor.map(Cursor::decode).transpose()?;
+        let leads = match filter.words() {
+            Some(words) if words.is_empty() => Vec::new(),
+            Some(words) => self.search(filter, &words, limit, cursor.as_ref()).await?,
+            None => self.scan(filter, limit, cursor.as_ref()).await?,
+        };
+        Ok(Page::cut(leads, limit))
+    }
+
+    async fn changes_since(&self, position: u64, limit: u32) -> Result<Vec<LeadChange>, StoreError> {
+        let rows =
+            sqlx::query("SELECT call_sid, status, position FROM leads WHERE position > ? ORDER BY position LIMIT ?")
+                .bind(signed(position))
+                .bind(limit.clamp(1, 1_000))
+                .fetch_all(&self.reader)
+                .await
+                .map_err(|error| unavailable("read what changed", &error))?;
+        rows.iter()
+            .map(|row| {
+                Ok(LeadChange {
+                    call_sid: parse_sid(row, "call_sid")?,
+                    status: parse_status(row)?,
+                    position: position_of(row)?,
+                })
+            })
+            .collect()
+    }
+
+    async fn state(&self, call_sid: &CallSid) -> Result<Option<LeadState>, StoreError> {
+        let state: Option<Vec<u8>> = sqlx::query_scalar("SELECT state FROM leads WHERE call_sid = ?")
+            .bind(call_sid.as_str())
+            .fetch_optional(&self.reader)
+            .await
+            .map_err(|error| unavailable("read the events of a lead", &error))?;
+        Ok(state.map(|state| LeadState::from_bytes(&state)).transpose()?)
+    }
+
+    async fn counts(&self) -> Result<Vec<(Status, u64)>, StoreError> {
+        let rows = sqlx::query("SELECT status, leads AS position FROM lead_counts WHERE leads > 0")
+            .fetch_all(&self.reader)
+            .await
+            .map_err(|error| unavailable("count the leads", &error))?;
+        let mut counts =
+            rows.iter().map(|row| Ok((parse_status(row)?, position_of(row)?))).collect::<Result<Vec<_>, StoreError>>()?;
+        counts.sort_unstable();
+        Ok(counts)
+    }
+
+    async fn newest_position(&self) -> Result<u64, StoreError> {
+        let row = sqlx::query("SELECT coalesce(max(position), 0) AS position FROM leads")
+            .fetch_one(&self.reader)
+            .await
+            .map_err(|error| unavailable("read the newest position", &error))?;
+        position_of(&row)
+    }
+
+    async fn projection(&self) -> Result<Projection, StoreError> {
+        let row = sqlx::query("SELECT identity, position, fold_version, writer FROM projection WHERE id = 1")
+            .fetch_one(&self.reader)
+            .await
+            .map_err(|error| unavailable("read the position", &error))?;
+        projection(&row)
+    }
+
+    async fn unreadable(&self, limit: u32) -> Result<Vec<UnreadableEvent>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT position, subject, reason, stored_at_ms FROM unreadable ORDER BY position DESC LIMIT ?",
+        )
+        .bind(limit.clamp(1, 1_000))
+        .fetch_all(&self.reader)
+        .await
+        .map_err(|error| unavailable("read the unreadable events", &error))?;
+        rows.iter()
+            .map(|row| {
+                Ok(UnreadableEvent {
+                    position: position_of(row)?,
+                    subject: get(row, "subject")?,
+                    reason: get(row, "reason")?,
+                    stored_at: UnixMillis(get(row, "stored_at_ms")?),
+                })
+            })
+            .collect()
+    }
+}
+
+impl SqliteStore {
+    /// Rows without a search, one more than the limit. Each status is read for itself, from its own index and in order,
+    /// so that a rare one does not mean a walk through all leads.
+    async fn scan(&self, filter: &LeadFilter, limit: u32, cursor: Option<&Cursor>) -> Result<Vec<Lead>, StoreError> {
+        let phone = filter.phone_match();
+        let statuses = filter.statuses();
+        // A number narrows better than a status; the plus keeps SQLite from using the status's index.
+        let each: Vec<Option<Status>> =
+            if statuses.is_empty() || phone.is_some() { vec![None] } else { statuses.iter().copied().map(Some).collect() };
+        let mut sql = QueryBuilder::<Sqlite>::new("");
+        for (n, status) in each.iter().enumerate() {
+            sql.push(if n == 0 { "" } else { " UNION ALL " });
+            sql.push("SELECT * FROM (SELECT lead, position, created_at_ms, call_sid FROM leads WHERE 1");
+            if let Some(status) = status {
+                sql.push(" AND status = ").push_bind(status.token());
+            }
+            narrow(&mut sql, filter, phone.as_ref(), cursor);
+            if phone.is_some() {
+                narrow_by_status(&mut sql, &statuses);
+            }
+            sql.push(" ORDER BY created_at_ms DESC, call_sid DESC LIMIT ").push_bind(limit + 1).push(")");
+        }
+        sql.push(" ORDER BY created_at_ms DESC, call_sid DESC LIMIT ").push_bind(limit + 1);
+        let rows =
+            sql.build().fetch_all(&self.reader).await.map_err(|error| unavailable("list the leads", &error))?;
+        rows.iter().map(lead).collect()
+    }
+
+    /// Rows that hold all words, one more than the limit.
+    ///
+    /// The search index is walked from the highest id down, which is the newest lead (`write.rs`), and left as soon as
+    /// there are enough. Among leads of the same millisecond ids say nothing: that of the last row is read whole, and
+    /// the rows are put in order here.
+    async fn search(
+        &self,
+        filter: &LeadFilter,
+        words: &[String],
+        limit: u32,
+        cursor: Option<&Cursor>,
+    ) -> Result<Vec<Lead>, StoreError> {
+        let mut from = filter.from.map_or(i64::MIN, |from| first_id(from.0));
+        let mut to = filter.to.map_or(i64::MAX, |to| first_id(to.0).saturating_add(IDS_PER_MS));
+        if let Some(cursor) = cursor {
+            to = to.min(first_id(cursor.created_at.0).saturating_add(IDS_PER_MS));
+        }
+        let mut found = self.search_ids(filter, words, (from, to), Some(limit + 1), cursor).await?;
+        if found.len() > limit as usize
+            && let Some((last, _)) = found.last()
+        {
+            from = last.div_euclid(IDS_PER_MS) * IDS_PER_MS;
+            found.retain(|(id, _)| *id >= from + IDS_PER_MS);
+            found.extend(self.search_ids(filter, words, (from, from + IDS_PER_MS), None, cursor).await?);
+        }
+        let mut leads: Vec<Lead> = found.into_iter().map(|(_, lead)| lead).collect();
+        leads.sort_by(|a, b| (b.created_at, &b.call_sid).cmp(&(a.created_at, &a.call_sid)));
+        leads.truncate(limit as usize + 1);
+        Ok(leads)
+    }
+
+    async fn search_ids(
+        &self,
+        filter: &LeadFilter,
+        words: &[String],
+        (from, to): (i64, i64),
+        limit: Option<u32>,
+        cursor: Option<&Cursor>,
+    ) -> Result<Vec<(i64, Lead)>, StoreError> {
+        // Words are letters and digits only (`search.rs`); the quotes make keywords ordinary words.
+        let query = words.iter().map(|word| format!("\"{word}\"*")).collect::<Vec<_>>().join(" AND ");
+        // CROSS JOIN: the search index outside, the leads inside.
+        let mut sql = QueryBuilder::<Sqlite>::new(
+            "SELECT l.id, l.lead, l.position FROM leads_words w CROSS JOIN leads l ON l.id = w.rowid \
+             WHERE w.leads_words MATCH ",
+        );
+        sql.push_bind(query);
+        sql.push(" AND w.rowid >= ").push_bind(from).push(" AND w.rowid < ").push_bind(to);
+        narrow(&mut sql, filter, filter.phone_match().as_ref(), cursor);
+        narrow_by_status(&mut sql, &filter.statuses());
+        sql.push(" ORDER BY w.rowid DESC");
+        if let Some(limit) = limit {
+            sql.push(" LIMIT ").push_bind(limit);
+        }
+        let rows =
+            sql.build().fetch_all(&self.reader).await.map_err(|error| unavailable("search the leads", &error))?;
+        rows.iter().map(|row| Ok((get(row, "id")?, lead(row)?))).collect()
+    }
+}
+
+fn narrow(sql: &mut QueryBuilder<Sqlite>, filter: &LeadFilter, phone: Option<&PhoneMatch>, cursor: Option<&Cursor>) {
+    match phone {
+        Some(PhoneMatch::Exactly(phone)) => {
+            sql.push(" AND phone = ").push_bind(phone.clone());
+        }
+        Some(PhoneMatch::Tail(reversed)) => {
+            // A colon is the character behind 9: everything that begins with these digits.
+            sql.push(" AND phone_reversed >= ").push_bind(reversed.clone());
+            sql.push(" AND phone_reversed < ").push_bind(format!("{reversed}:"));
+        }
+        None => {}
+    }
+    if let Some(from) = filter.from {
+        sql.push(" AND created_at_ms >= ").push_bind(from.0);
+    }
+    if let Some(to) = filter.to {
+        sql.push(" AND created_at_ms < ").push_bind(to.0);
+    }
+    if let Some(cursor) = cursor {
+        sql.push(" AND (created_at_ms, call_sid) < (").push_bind(cursor.created_at.0).push(", ");
+        sql.push_bind(cursor.call_sid.as_str().to_owned()).push(")");
+    }
+}
+
+fn narrow_by_status(sql: &mut QueryBuilder<Sqlite>, statuses: &[Status]) {
+    if statuses.is_empty() {
+        return;
+    }
+    sql.push(" AND +status IN (");
+    let mut list = sql.separated(", ");
+    for status in statuses {
+        list.push_bind(status.token());
+    }
+    sql.push(")");
+}
+
+pub(crate) fn get<'r, T>(row: &'r SqliteRow, column: &'static str) -> Result<T, StoreError>
+where
+    T: sqlx::Decode<'r, Sqlite> + sqlx::Type<Sqlite>,
+{
+    row.try_get(column).map_err(|_| damaged(column))
+}
+
+pub(crate) fn projection(row: &SqliteRow) -> Result<Projection, StoreError> {
+    Ok(Projection {
+        identity: get(row, "identity")?,
+        position: position_of(row)?,
+        fold_version: get(row, "fold_version")?,
+        writer: get(row, "writer")?,
+    })
+}
+
+fn lead(row: &SqliteRow) -> Result<Lead, StoreError> {
+    Lead::from_row(get(row, "lead")?, position_of(row)?).map_err(|_| damaged("a lead's row is not one"))
+}
+
+fn position_of(row: &SqliteRow) -> Result<u64, StoreError> {
+    u64::try_from(get::<i64>(row, "position")?).map_err(|_| damaged("a negative position"))
+}
+
+pub(crate) fn parse_sid(row: &SqliteRow, column: &'static str) -> Result<CallSid, StoreError> {
+    CallSid::parse(get(row, column)?).map_err(|_| damaged("a CallSid is not one"))
+}
+
+pub(crate) fn parse_status(row: &SqliteRow) -> Result<Status, StoreError> {
+    Status::from_token(get(row, "status")?).ok_or_else(|| damaged("a status is not one"))
+}

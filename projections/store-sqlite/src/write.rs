@@ -1,0 +1,361 @@
+//! Writing. Many rows a statement: a statement costs a trip to SQLite's thread, which is more than a row does.
+//!
+//! Ids: `created_at` in milliseconds × 2^20 + a number within the millisecond. So the order of ids is the order of
+//! time, which the search index needs (`read.rs`). A lead whose first event turns out to be an earlier one gets another
+//! id. Times beyond ± 250 years share the ids of the last millisecond there: only the order of search results suffers.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::{Arc, LazyLock};
+
+use async_trait::async_trait;
+use callfold_lead::{FOLD_VERSION, LeadState, Status};
+use callfold_schema::CallSid;
+use callfold_store::{Batch, Change, Claim, LEASE_MS, StoreError, WriteLeads};
+use sqlx::{AssertSqlSafe, Row as _, Sqlite, SqliteConnection, Transaction};
+
+use crate::SqliteStore;
+use crate::error::unavailable;
+use crate::read::{get, parse_sid, parse_status, projection};
+
+/// How many ids a millisecond has.
+pub(crate) const IDS_PER_MS: i64 = 1 << 20;
+/// Milliseconds that ids can express, on both sides of 1970.
+const ID_MS_MAX: i64 = 8_000_000_000_000;
+/// Rows a statement; three sizes, so that few statements have to be prepared.
+const CHUNKS: [usize; 3] = [32, 8, 1];
+/// The database's clock, in milliseconds.
+macro_rules! now_ms {
+    () => {
+        "CAST(unixepoch('now', 'subsec') * 1000 AS INTEGER)"
+    };
+}
+
+const CLAIM: &str = concat!(
+    "UPDATE projection SET writer = ?1, seen_at_ms = ", now_ms!(), " WHERE id = 1 AND (?2 OR writer IS NULL OR writer = ?1",
+    // Far in the future: the clock was set back, and the mark says nothing.
+    " OR abs(", now_ms!(), " - seen_at_ms) >= ?3) RETURNING identity, position, fold_version, writer"
+);
+const RENEW: &str = concat!("UPDATE projection SET seen_at_ms = ", now_ms!(), " WHERE id = 1 AND writer = ?1");
+const ADVANCE: &str = concat!(
+    "UPDATE projection SET position = ?4, seen_at_ms = ", now_ms!(),
+    " WHERE id = 1 AND writer = ?1 AND identity = ?2 AND position = ?3"
+);
+const RESET: &str = concat!(
+    "UPDATE projection SET identity = ?2, position = 0, fold_version = ?3, seen_at_ms = ", now_ms!(),
+    " WHERE id = 1 AND writer = ?1"
+);
+
+static UPSERTS: LazyLock<Vec<(usize, Arc<str>)>> = LazyLock::new(|| {
+    statements(
+        "INSERT INTO leads (id, call_sid, phone, phone_reversed, status, created_at_ms, updated_at_ms, transcript, \
+         summary, position, hash, words_hash, lead, state) VALUES ",
+        14,
+        " ON CONFLICT (id) DO UPDATE SET phone = excluded.phone, phone_reversed = excluded.phone_reversed, \
+         status = excluded.status, updated_at_ms = excluded.updated_at_ms, \
+         transcript = excluded.transcript, summary = excluded.summary, position = excluded.position, \
+         hash = excluded.hash, words_hash = excluded.words_hash, lead = excluded.lead, state = excluded.state",
+    )
+});
+static WORDS: LazyLock<Vec<(usize, Arc<str>)>> =
+    LazyLock::new(|| statements("INSERT INTO leads_words (rowid, words) VALUES ", 2, ""));
+
+fn statements(head: &str, columns: usize, tail: &str) -> Vec<(usize, Arc<str>)> {
+    let row = format!("({})", vec!["?"; columns].join(", "));
+    CHUNKS.iter().map(|rows| (*rows, format!("{head}{}{tail}", vec![row.as_str(); *rows].join(", ")).into())).collect()
+}
+
+/// Streams do not get that far.
+pub(crate) fn signed(position: u64) -> i64 {
+    i64::try_from(position).unwrap_or(i64::MAX)
+}
+
+/// The lowest id of a millisecond.
+pub(crate) fn first_id(created_at_ms: i64) -> i64 {
+    created_at_ms.clamp(-ID_MS_MAX, ID_MS_MAX) * IDS_PER_MS
+}
+
+#[async_trait]
+impl WriteLeads for SqliteStore {
+    async fn claim(&self, writer: &str, force: bool) -> Result<Claim, StoreError> {
+        let row = sqlx::query(CLAIM)
+            .bind(writer)
+            .bind(force)
+            .bind(LEASE_MS)
+            .fetch_optional(&self.writer)
+            .await
+            .map_err(|error| unavailable("claim the leads", &error))?;
+        row.as_ref().map_or(Ok(Claim::Held), |row| projection(row).map(Claim::Granted))
+    }
+
+    async fn renew(&self, writer: &str) -> Result<(), StoreError> {
+        let done = sqlx::query(RENEW)
+            .bind(writer)
+            .execute(&self.writer)
+            .await
+            .map_err(|error| unavailable("renew the claim", &error))?;
+        fence(done.rows_affected())
+    }
+
+    async fn release(&self, writer: &str) -> Result<(), StoreError> {
+        sqlx::query("UPDATE projection SET writer = NULL WHERE id = 1 AND writer = ?")
+            .bind(writer)
+            .execute(&self.writer)
+            .await
+            .map_err(|error| unavailable("release the claim", &error))?;
+        Ok(())
+    }
+
+    async fn reset(&self, writer: &str, identity: &str) -> Result<(), StoreError> {
+        let failed = |error: sqlx::Error| unavailable("empty the leads", &error);
+        let mut tx = self.begin().await?;
+        let done =
+            sqlx::query(RESET).bind(writer).bind(identity).bind(FOLD_VERSION).execute(&mut *tx).await.map_err(failed)?;
+        fence(done.rows_affected())?;
+        for statement in [
+            "DELETE FROM leads",
+            "INSERT INTO leads_words (leads_words) VALUES ('delete-all')",
+            "DELETE FROM lead_counts",
+            "DELETE FROM unreadable",
+        ] {
+            sqlx::query(statement).execute(&mut *tx).await.map_err(failed)?;
+        }
+        tx.commit().await.map_err(failed)
+    }
+
+    async fn states(&self, call_sids: &[CallSid]) -> Result<HashMap<CallSid, LeadState>, StoreError> {
+        if call_sids.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let failed = |error: sqlx::Error| unavailable("read the events of leads", &error);
+        let rows = sqlx::query("SELECT state FROM leads WHERE call_sid IN (SELECT value FROM json_each(?))")
+            .bind(json(call_sids.iter().map(CallSid::as_str)))
+            .fetch_all(&self.reader)
+            .await
+            .map_err(failed)?;
+        rows.iter()
+            .map(|row| {
+                let state = LeadState::from_bytes(get(row, "state")?)?;
+                Ok((state.call_sid().clone(), state))
+            })
+            .collect()
+    }
+
+    async fn apply(&self, writer: &str, batch: &Batch) -> Result<(), StoreError> {
+        let failed = |error: sqlx::Error| unavailable("write leads", &error);
+        let mut tx = self.begin().await?;
+        let done = sqlx::query(ADVANCE)
+            .bind(writer)
+            .bind(&batch.identity)
+            .bind(signed(batch.from))
+            .bind(signed(batch.to))
+            .execute(&mut *tx)
+            .await
+            .map_err(failed)?;
+        fence(done.rows_affected())?;
+        if !batch.changes.is_empty() {
+            write_changes(&mut tx, &batch.changes).await?;
+        }
+        for event in &batch.unreadable {
+            sqlx::query("INSERT INTO unreadable (position, subject, reason, stored_at_ms) VALUES (?, ?, ?, ?)")
+                .bind(signed(event.position))
+                .bind(&event.subject)
+                .bind(&event.reason)
+                .bind(event.stored_at.0)
+                .execute(&mut *tx)
+                .await
+                .map_err(failed)?;
+        }
+        tx.commit().await.map_err(failed)
+    }
+}
+
+impl SqliteStore {
+    async fn begin(&self) -> Result<Transaction<'static, Sqlite>, StoreError> {
+        // A transaction that begins by reading could not become a writing one while another process writes.
+        self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(|error| unavailable("begin to write leads", &error))
+    }
+}
+
+/// What stands in the table before.
+struct Old {
+    id: i64,
+    created_at_ms: i64,
+    status: Status,
+    words_hash: Vec<u8>,
+}
+
+async fn write_changes(tx: &mut SqliteConnection, changes: &[Change]) -> Result<(), StoreError> {
+    let failed = |error: sqlx::Error| unavailable("write leads", &error);
+    let old = read_old(tx, changes).await?;
+    let mut gone: Vec<i64> = Vec::new();
+    let mut stale: Vec<i64> = Vec::new();
+    let mut counts: BTreeMap<Status, i64> = BTreeMap::new();
+    for change in changes {
+        *counts.entry(change.status).or_default() += 1;
+        if let Some(old) = old.get(&change.call_sid) {
+            *counts.entry(old.status).or_default() -= 1;
+            if old.created_at_ms != change.created_at.0 {
+                gone.push(old.id);
+            } else if old.words_hash != words_hash(change) {
+                stale.push(old.id);
+            }
+        }
+    }
+    if !gone.is_empty() {
+        sqlx::query("DELETE FROM leads WHERE id IN (SELECT value FROM json_each(?))")
+            .bind(json(gone.iter().copied()))
+            .execute(&mut *tx)
+            .await
+            .map_err(failed)?;
+    }
+    stale.extend(&gone);
+    if !stale.is_empty() {
+        sqlx::query("DELETE FROM leads_words WHERE rowid IN (SELECT value FROM json_each(?))")
+            .bind(json(stale.iter().copied()))
+            .execute(&mut *tx)
+            .await
+            .map_err(failed)?;
+    }
+    let stays = |change: &Change| old.get(&change.call_sid).filter(|old| old.created_at_ms == change.created_at.0);
+    let mut free = free_ids(tx, changes.iter().filter(|change| stays(change).is_none())).await?;
+    let mut rows: Vec<(i64, &Change)> = Vec::with_capacity(changes.len());
+    let mut words: Vec<(i64, &Change)> = Vec::new();
+    for change in changes {
+        let id = match stays(change) {
+            Some(old) => {
+                if old.words_hash != words_hash(change) {
+                    words.push((old.id, change));
+                }
+                old.id
+            }
+            None => {
+                // `free_ids` has an entry for each of them.
+                let next = free.entry(first_id(change.created_at.0)).or_insert(first_id(change.created_at.0));
+                let id = *next;
+                *next += 1;
+                words.push((id, change));
+                id
+            }
+        };
+        rows.push((id, change));
+    }
+    for (sql, part) in chunks(&UPSERTS, &rows) {
+        let mut query = sqlx::query(AssertSqlSafe(sql));
+        for (id, change) in part {
+            query = query
+                .bind(*id)
+                .bind(change.call_sid.as_str())
+                .bind(&change.phone)
+                .bind(&change.phone_reversed)
+                .bind(change.status.token())
+                .bind(change.created_at.0)
+                .bind(change.updated_at.0)
+                .bind(&change.transcript)
+                .bind(&change.summary)
+                .bind(signed(change.position))
+                .bind(change.hash.0.as_slice())
+                .bind(words_hash(change).as_slice())
+                .bind(&change.row)
+                .bind(&change.state);
+        }
+        query.execute(&mut *tx).await.map_err(failed)?;
+    }
+    for (sql, part) in chunks(&WORDS, &words) {
+        let mut query = sqlx::query(AssertSqlSafe(sql));
+        for (id, change) in part {
+            query = query.bind(*id).bind(&change.words);
+        }
+        query.execute(&mut *tx).await.map_err(failed)?;
+    }
+    for (status, more) in counts.into_iter().filter(|(_, more)| *more != 0) {
+        sqlx::query(
+            "INSERT INTO lead_counts (status, leads) VALUES (?, ?) \
+             ON CONFLICT (status) DO UPDATE SET leads = leads + excluded.leads",
+        )
+        .bind(status.token())
+        .bind(more)
+        .execute(&mut *tx)
+        .await
+        .map_err(failed)?;
+    }
+    Ok(())
+}
+
+async fn read_old(tx: &mut SqliteConnection, changes: &[Change]) -> Result<HashMap<CallSid, Old>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT id, call_sid, created_at_ms, status, words_hash FROM leads \
+         WHERE call_sid IN (SELECT value FROM json_each(?))",
+    )
+    .bind(json(changes.iter().map(|change| change.call_sid.as_str())))
+    .fetch_all(tx)
+    .await
+    .map_err(|error| unavailable("read leads before writing them", &error))?;
+    rows.iter()
+        .map(|row| {
+            let old = Old {
+                id: get(row, "id")?,
+                created_at_ms: get(row, "created_at_ms")?,
+                status: parse_status(row)?,
+                words_hash: get(row, "words_hash")?,
+            };
+            Ok((parse_sid(row, "call_sid")?, old))
+        })
+        .collect()
+}
+
+/// For each millisecond of these leads, the first id behind those that are taken.
+async fn free_ids(
+    tx: &mut SqliteConnection,
+    changes: impl Iterator<Item = &Change>,
+) -> Result<HashMap<i64, i64>, StoreError> {
+    let firsts: HashSet<i64> = changes.map(|change| first_id(change.created_at.0)).collect();
+    let mut free: HashMap<i64, i64> = firsts.iter().map(|first| (*first, *first)).collect();
+    if firsts.is_empty() {
+        return Ok(free);
+    }
+    let rows = sqlx::query(
+        "SELECT value AS first, (SELECT max(id) FROM leads WHERE id >= value AND id < value + ?2) AS last \
+         FROM json_each(?1)",
+    )
+    .bind(json(firsts.iter().copied()))
+    .bind(IDS_PER_MS)
+    .fetch_all(tx)
+    .await
+    .map_err(|error| unavailable("number new leads", &error))?;
+    for row in &rows {
+        let last: Option<i64> = row.try_get("last").map_err(|error| unavailable("number new leads", &error))?;
+        if let Some(last) = last {
+            free.insert(get(row, "first")?, last + 1);
+        }
+    }
+    Ok(free)
+}
+
+/// Eight bytes are enough to see that a lead's words are the same as before.
+fn words_hash(change: &Change) -> [u8; 8] {
+    // FNV-1a: the same in every build, which the hasher of the standard library does not promise.
+    let hash = change.words.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    });
+    hash.to_be_bytes()
+}
+
+/// Cuts rows into pieces for which there is a statement, the largest first.
+fn chunks<'a, T>(statements: &'a [(usize, Arc<str>)], rows: &'a [T]) -> impl Iterator<Item = (Arc<str>, &'a [T])> {
+    let mut rest = rows;
+    std::iter::from_fn(move || {
+        let (size, sql) = statements.iter().find(|(size, _)| *size <= rest.len())?;
+        let (part, behind) = rest.split_at(*size);
+        rest = behind;
+        Some((Arc::clone(sql), part))
+    })
+}
+
+/// A list as one parameter, for `json_each`.
+fn json<T: Into<serde_json::Value>>(list: impl IntoIterator<Item = T>) -> String {
+    serde_json::Value::Array(list.into_iter().map(Into::into).collect()).to_string()
+}
+
+fn fence(rows: u64) -> Result<(), StoreError> {
+    if rows == 1 { Ok(()) } else { Err(StoreError::Fenced) }
+}

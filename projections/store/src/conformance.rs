@@ -1,0 +1,538 @@
+//! The suite that every backend has to pass.
+//!
+//! A backend's test makes an empty store and hands it to [`all`]; each case gets a store of its own.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use callfold_lead::{FOLD_VERSION, LeadState, Status, lead_view};
+use callfold_schema::event::{
+    CallStarted, Caller, MissingReason, RecordingDownloaded, RecordingMissing, RecordingReady, SummaryReady,
+    TranscriptReady,
+};
+use callfold_schema::{CallSid, Event, Key, NewEvent, Record, RecordingSid, Run, UnixMillis};
+
+use crate::apply::{Batch, Change, Claim, Projection, UnreadableEvent, WriteLeads};
+use crate::error::StoreError;
+use crate::read::{LeadFilter, Page, ReadLeads};
+
+/// A store under test.
+pub trait Store: ReadLeads + WriteLeads + 'static {}
+impl<T: ReadLeads + WriteLeads + 'static> Store for T {}
+
+const STREAM: &str = "stream-1";
+const WRITER: &str = "writer-1";
+const T0: i64 = 1_780_000_000_000;
+
+/// Runs every case, each on a store that `fresh` makes. Panics at the first difference.
+pub async fn all<F, S>(fresh: F)
+where
+    F: AsyncFn() -> Arc<S>,
+    S: Store,
+{
+    async fn case<F, S, C, R>(name: &str, fresh: &F, case: C)
+    where
+        F: AsyncFn() -> Arc<S>,
+        C: FnOnce(Arc<S>) -> R,
+        R: Future<Output = ()>,
+    {
+        eprintln!("conformance: {name}");
+        case(fresh().await).await;
+    }
+    case("an empty store answers", &fresh, an_empty_store_answers).await;
+    case("a lead reads back as it was written", &fresh, a_lead_reads_back_as_it_was_written).await;
+    case("one writer at a time", &fresh, one_writer_at_a_time).await;
+    case("a batch applies once", &fresh, a_batch_applies_once).await;
+    case("a batch is all or nothing", &fresh, a_batch_is_all_or_nothing).await;
+    case("reset empties everything", &fresh, reset_empties_everything).await;
+    case("pages meet without gap or repeat", &fresh, pages_meet_without_gap_or_repeat).await;
+    case("filters narrow", &fresh, filters_narrow).await;
+    case("words are found", &fresh, words_are_found).await;
+    case("a search follows what changes", &fresh, a_search_follows_what_changes).await;
+    case("an earlier event moves a lead", &fresh, an_earlier_event_moves_a_lead).await;
+    case("changes come in order", &fresh, changes_come_in_order).await;
+    case("unreadable events are kept", &fresh, unreadable_events_are_kept).await;
+    case("hostile texts are only texts", &fresh, hostile_texts_are_only_texts).await;
+    case("a large batch is written", &fresh, a_large_batch_is_written).await;
+}
+
+fn sid(text: &str) -> CallSid {
+    CallSid::parse(text).unwrap()
+}
+
+fn re(text: &str) -> RecordingSid {
+    RecordingSid::parse(text).unwrap()
+}
+
+/// Events of calls at increasing positions, and the batches they make.
+struct Script {
+    position: u64,
+    states: std::collections::BTreeMap<CallSid, LeadState>,
+    changed: std::collections::BTreeSet<CallSid>,
+    from: u64,
+}
+
+impl Script {
+    fn new() -> Self {
+        Self { position: 0, states: Default::default(), changed: Default::default(), from: 0 }
+    }
+
+    fn add(&mut self, call: &str, key: Key, at_s: i64, event: impl Into<Event>) -> &mut Self {
+        let new = NewEvent::new(sid(call), key, UnixMillis(T0 + at_s * 1000), event);
+        self.position += 1;
+        let state = self.states.entry(sid(call)).or_insert_with(|| LeadState::new(sid(call)));
+        let record = Record { envelope: new.envelope, event: new.event };
+        if state.apply_record(self.position, &record).unwrap() {
+            self.changed.insert(sid(call));
+        }
+        self
+    }
+
+    fn call(&mut self, call: &str, at_s: i64, phone: &str) -> &mut Self {
+        self.named_call(call, at_s, phone, None)
+    }
+
+    fn named_call(&mut self, call: &str, at_s: i64, phone: &str, name: Option<&str>) -> &mut Self {
+        let started = CallStarted {
+            account_sid: String::new(),
+            from: phone.into(),
+            to: "+97239999999".into(),
+            direction: "inbound".into(),
+            caller: Caller { name: name.map(str::to_owned), ..Caller::default() },
+            greeting: String::new(),
+            voice: String::new(),
+            language: "he-IL".into(),
+            record_max_s: 180,
+            idempotency_token: None,
+            form: vec![("From".into(), phone.into())],
+        };
+        self.add(call, Key::single(), at_s, started)
+    }
+
+    fn ready(&mut self, call: &str, recording: &str, at_s: i64) -> &mut Self {
+        let ready = RecordingReady {
+            recording_sid: re(recording),
+            account_sid: String::new(),
+            media_url: "https://api.twilio.com/x".into(),
+            duration_s: Some(9),
+            channels: Some(1),
+            source: None,
+            started_at: None,
+            idempotency_token: None,
+            form: vec![],
+        };
+        self.add(call, Key::recording(re(recording)), at_s, ready)
+    }
+
+    fn transcript(&mut self, call: &str, recording: &str, at_s: i64, text: &str) -> &mut Self {
+        let downloaded = RecordingDownloaded {
+            blob_key: format!("{call}/{recording}-0.wav"),
+            bytes: 10,
+            sha256: "0".repeat(64),
+            content_type: "audio/x-wav".into(),
+            duration_ms: 9_100,
+            sample_rate_hz: 8_000,
+            channels: 1,
+            elapsed_ms: 5,
+        };
+        let transcript = TranscriptReady {
+            text: text.into(),
+            segments: vec![],
+            language: "he".into(),
+            engine: "whisper".into(),
+            model: "m".into(),
+            failed_engines: vec![],
+            audio_ms: 9_100,
+            elapsed_ms: 7,
+        };
+        self.add(call, Key::stage(re(recording), Run::FIRST), at_s, downloaded);
+        self.add(call, Key::stage(re(recording), Run::FIRST), at_s, transcript)
+    }
+
+    fn summary(&mut self, call: &str, recording: &str, at_s: i64, title: &str) -> &mut Self {
+        let summary = SummaryReady {
+            title: title.into(),
+            points: vec!["first".into(), "second".into()],
+            text: format!("{title}\nfirst\nsecond"),
+            engine: "extractive".into(),
+            model: String::new(),
+            prompt_version: 1,
+            failed_engines: vec![],
+            tokens_in: None,
+            tokens_out: None,
+            elapsed_ms: 3,
+        };
+        self.add(call, Key::stage(re(recording), Run::FIRST), at_s, summary)
+    }
+
+    fn batch(&mut self) -> Batch {
+        let changes = std::mem::take(&mut self.changed)
+            .into_iter()
+            .map(|call| {
+                let state = &self.states[&call];
+                Change::new(&lead_view(state).unwrap(), state).unwrap()
+            })
+            .collect();
+        let batch = Batch { identity: STREAM.into(), from: self.from, to: self.position, changes, unreadable: vec![] };
+        self.from = self.position;
+        batch
+    }
+
+    async fn write(&mut self, store: &dyn Store) {
+        let batch = self.batch();
+        store.apply(WRITER, &batch).await.unwrap();
+    }
+}
+
+async fn begin(store: &dyn Store) -> Script {
+    assert!(matches!(store.claim(WRITER, false).await.unwrap(), Claim::Granted(_)));
+    store.reset(WRITER, STREAM).await.unwrap();
+    Script::new()
+}
+
+fn sids(page: &Page) -> Vec<&str> {
+    page.leads.iter().map(|lead| lead.call_sid.as_str()).collect()
+}
+
+async fn found(store: &dyn Store, filter: LeadFilter) -> Vec<String> {
+    let page = store.list(&filter, 100, None).await.unwrap();
+    sids(&page).into_iter().map(str::to_owned).collect()
+}
+
+fn q(words: &str) -> LeadFilter {
+    LeadFilter { q: Some(words.to_owned()), ..LeadFilter::default() }
+}
+
+async fn an_empty_store_answers<S: Store>(store: Arc<S>) {
+    assert_eq!(store.projection().await.unwrap(), Projection::default());
+    assert_eq!(store.lead(&sid("CA1")).await.unwrap(), None);
+    assert_eq!(store.state(&sid("CA1")).await.unwrap(), None);
+    assert_eq!(store.positions(&sid("CA1")).await.unwrap(), Vec::<u64>::new());
+    let page = store.list(&LeadFilter::default(), 10, None).await.unwrap();
+    assert!(page.leads.is_empty() && page.next_cursor.is_none());
+    assert!(found(&*store, q("שלום")).await.is_empty());
+    assert_eq!(store.changes_since(0, 10).await.unwrap(), vec![]);
+    assert_eq!(store.newest_position().await.unwrap(), 0);
+    assert_eq!(store.counts().await.unwrap(), vec![]);
+    assert_eq!(store.unreadable(10).await.unwrap(), vec![]);
+    assert!(store.states(&[sid("CA1")]).await.unwrap().is_empty());
+    assert!(store.states(&[]).await.unwrap().is_empty());
+    let bad = store.list(&LeadFilter::default(), 10, Some("?")).await;
+    assert!(matches!(bad, Err(StoreError::Cursor)));
+}
+
+async fn a_lead_reads_back_as_it_was_written<S: Store>(store: Arc<S>) {
+    let mut script = begin(&*store).await;
+    script.call("CA1", 0, "+972501234567").ready("CA1", "RE1", 30);
+    script.transcript("CA1", "RE1", 31, "שלום אני צריך אינסטלטור").summary("CA1", "RE1", 32, "נזילה");
+    script.write(&*store).await;
+
+    let state = &script.states[&sid("CA1")];
+    let expected = lead_view(state).unwrap();
+    assert_eq!(expected.status, Status::Processed);
+    let read = store.lead(&sid("CA1")).await.unwrap().unwrap();
+    assert_eq!(serde_json::to_value(&read).unwrap(), serde_json::to_value(&expected).unwrap());
+    assert_eq!(store.state(&sid("CA1")).await.unwrap().as_ref(), Some(state));
+    assert_eq!(store.states(&[sid("CA1"), sid("CA2")]).await.unwrap().get(&sid("CA1")), Some(state));
+    assert_eq!(store.positions(&sid("CA1")).await.unwrap(), vec![1, 2, 3, 4, 5]);
+    assert_eq!(store.newest_position().await.unwrap(), 5);
+    let projection = store.projection().await.unwrap();
+    let is = (projection.identity.as_deref(), projection.position, projection.fold_version, projection.writer.as_deref());
+    assert_eq!(is, (Some(STREAM), 5, FOLD_VERSION, Some(WRITER)));
+
+    // The next event replaces the row.
+    script.call("CA2", 40, "anonymous").write(&*store).await;
+    assert_eq!(store.lead(&sid("CA2")).await.unwrap().unwrap().phone.as_str(), "anonymous");
+    assert_eq!(store.counts().await.unwrap(), vec![(Status::New, 1), (Status::Processed, 1)]);
+}
+
+async fn one_writer_at_a_time<S: Store>(store: Arc<S>) {
+    let mut script = begin(&*store).await;
+    script.call("CA1", 0, "+1555");
+    assert_eq!(store.claim("writer-2", false).await.unwrap(), Claim::Held);
+    assert!(matches!(store.renew("writer-2").await, Err(StoreError::Fenced)));
+    assert!(matches!(store.reset("writer-2", STREAM).await, Err(StoreError::Fenced)));
+    assert!(matches!(store.apply("writer-2", &script.batch()).await, Err(StoreError::Fenced)));
+    assert_eq!(store.lead(&sid("CA1")).await.unwrap(), None);
+    store.release("writer-2").await.unwrap();
+
+    // Its own claim can be repeated, and forced by another one; from then on the first one is fenced.
+    assert!(matches!(store.claim(WRITER, false).await.unwrap(), Claim::Granted(_)));
+    store.renew(WRITER).await.unwrap();
+    let Claim::Granted(projection) = store.claim("writer-2", true).await.unwrap() else { panic!("held") };
+    assert_eq!((projection.position, projection.writer.as_deref()), (0, Some("writer-2")));
+    assert!(matches!(store.renew(WRITER).await, Err(StoreError::Fenced)));
+    let batch = Batch { identity: STREAM.into(), from: 0, to: 1, ..Batch::default() };
+    assert!(matches!(store.apply(WRITER, &batch).await, Err(StoreError::Fenced)));
+
+    // Given back, it is free at once.
+    store.release("writer-2").await.unwrap();
+    assert_eq!(store.projection().await.unwrap().writer, None);
+    assert!(matches!(store.claim(WRITER, false).await.unwrap(), Claim::Granted(_)));
+}
+
+async fn a_batch_applies_once<S: Store>(store: Arc<S>) {
+    let mut script = begin(&*store).await;
+    script.call("CA1", 0, "+1555");
+    let batch = script.batch();
+    store.apply(WRITER, &batch).await.unwrap();
+    assert!(matches!(store.apply(WRITER, &batch).await, Err(StoreError::Fenced)));
+    let other = Batch { identity: "stream-2".into(), from: 1, to: 2, ..Batch::default() };
+    assert!(matches!(store.apply(WRITER, &other).await, Err(StoreError::Fenced)));
+    assert_eq!(store.projection().await.unwrap().position, 1);
+    assert_eq!(store.counts().await.unwrap(), vec![(Status::New, 1)]);
+    // A batch that only moves on.
+    let empty = Batch { identity: STREAM.into(), from: 1, to: 9, ..Batch::default() };
+    store.apply(WRITER, &empty).await.unwrap();
+    assert_eq!(store.projection().await.unwrap().position, 9);
+    assert_eq!(store.newest_position().await.unwrap(), 1);
+}
+
+async fn a_batch_is_all_or_nothing<S: Store>(store: Arc<S>) {
+    let mut script = begin(&*store).await;
+    script.call("CA1", 0, "+1555").write(&*store).await;
+    script.call("CA2", 1, "+1555");
+    let mut batch = script.batch();
+    let event =
+        UnreadableEvent { position: 2, subject: "calls.x".into(), reason: "r".into(), stored_at: UnixMillis(T0) };
+    // The same position twice cannot be stored; nothing of the batch may stay.
+    batch.unreadable = vec![event.clone(), UnreadableEvent { subject: "other".into(), ..event }];
+    assert!(store.apply(WRITER, &batch).await.is_err());
+    assert_eq!(store.projection().await.unwrap().position, 1);
+    assert_eq!(store.lead(&sid("CA2")).await.unwrap(), None);
+    assert_eq!(store.unreadable(10).await.unwrap(), vec![]);
+    assert_eq!(store.counts().await.unwrap(), vec![(Status::New, 1)]);
+    batch.unreadable.pop();
+    store.apply(WRITER, &batch).await.unwrap();
+    assert_eq!(store.counts().await.unwrap(), vec![(Status::New, 2)]);
+}
+
+async fn reset_empties_everything<S: Store>(store: Arc<S>) {
+    let mut script = begin(&*store).await;
+    script.named_call("CA1", 0, "+1555", Some("Dana"));
+    let mut batch = script.batch();
+    batch.unreadable.push(UnreadableEvent {
+        position: 1,
+        subject: "calls.x".into(),
+        reason: "r".into(),
+        stored_at: UnixMillis(T0),
+    });
+    store.apply(WRITER, &batch).await.unwrap();
+    assert_eq!(found(&*store, q("dana")).await, ["CA1"]);
+    store.reset(WRITER, "stream-2").await.unwrap();
+    let projection = store.projection().await.unwrap();
+    assert_eq!((projection.identity.as_deref(), projection.position), (Some("stream-2"), 0));
+    assert!(found(&*store, LeadFilter::default()).await.is_empty());
+    assert!(found(&*store, q("dana")).await.is_empty());
+    assert!(store.counts().await.unwrap().is_empty());
+    assert!(store.unreadable(10).await.unwrap().is_empty());
+    assert!(store.states(&[sid("CA1")]).await.unwrap().is_empty());
+    // And the same can be written again.
+    batch.identity = "stream-2".into();
+    store.apply(WRITER, &batch).await.unwrap();
+    assert_eq!(found(&*store, q("dana")).await, ["CA1"]);
+}
+
+async fn pages_meet_without_gap_or_repeat<S: Store>(store: Arc<S>) {
+    let mut script = begin(&*store).await;
+    // Three at each moment, so that pages end within one.
+    for n in 0..20 {
+        script.named_call(&format!("CA{n:02}"), n / 3, "+972501234567", Some("dana"));
+    }
+    script.write(&*store).await;
+    let mut expected: Vec<String> = (0..20).map(|n| format!("CA{n:02}")).collect();
+    expected.sort_by_key(|call| std::cmp::Reverse((call[2..].parse::<i64>().unwrap() / 3, call.clone())));
+    let word = q("dana");
+    let statuses = LeadFilter { status: vec![Status::New, Status::Failed], ..LeadFilter::default() };
+    for filter in [LeadFilter::default(), word, statuses] {
+        let mut read: Vec<String> = Vec::new();
+        let mut cursor: Option<String> = None;
+        loop {
+            let page = store.list(&filter, 4, cursor.as_deref()).await.unwrap();
+            assert!(page.leads.len() <= 4);
+            read.extend(sids(&page).into_iter().map(str::to_owned));
+            // A lead that arrives between two pages stands before the first one.
+            if cursor.is_none() {
+                script.named_call(&format!("CB{}", read.len() + read[0].len() + script.states.len()), 99, "+1", Some("dana"));
+                script.write(&*store).await;
+            }
+            cursor = page.next_cursor;
+            if cursor.is_none() {
+                break;
+            }
+        }
+        read.retain(|call| call.starts_with("CA"));
+        assert_eq!(read, expected, "{filter:?}");
+    }
+    // The limit is bounded on both sides.
+    assert_eq!(store.list(&LeadFilter::default(), 0, None).await.unwrap().leads.len(), 1);
+    assert_eq!(store.list(&LeadFilter::default(), 10_000, None).await.unwrap().leads.len(), 23);
+}
+
+async fn filters_narrow<S: Store>(store: Arc<S>) {
+    let mut script = begin(&*store).await;
+    script.call("CA1", 0, "+972501234567").ready("CA1", "RE1", 5);
+    script.call("CA2", 10, "+972507654321");
+    script.call("CA3", 20, "anonymous");
+    let missing = RecordingMissing {
+        recording_sid: None,
+        reason: MissingReason::NeverLeft,
+        error_code: None,
+        idempotency_token: None,
+        form: vec![],
+    };
+    script.add("CA3", Key::missing(None, "never_left"), 25, missing);
+    script.write(&*store).await;
+    let phone = |phone: &str| LeadFilter { phone: Some(phone.to_owned()), ..LeadFilter::default() };
+    let status = |status: &[Status]| LeadFilter { status: status.to_vec(), ..LeadFilter::default() };
+    assert_eq!(found(&*store, phone("+972501234567")).await, ["CA1"]);
+    assert_eq!(found(&*store, phone("+97250123456")).await, Vec::<String>::new());
+    assert_eq!(found(&*store, phone("050-1234567")).await, ["CA1"]);
+    assert_eq!(found(&*store, phone("4321")).await, ["CA2"]);
+    assert_eq!(found(&*store, phone("9999")).await, Vec::<String>::new());
+    assert_eq!(found(&*store, phone("anonymous")).await, ["CA3"]);
+    assert_eq!(found(&*store, status(&[Status::Recorded])).await, ["CA1"]);
+    assert_eq!(found(&*store, status(&[Status::NoMessage, Status::New])).await, ["CA3", "CA2"]);
+    let since = LeadFilter { from: Some(UnixMillis(T0 + 10_000)), ..LeadFilter::default() };
+    assert_eq!(found(&*store, since.clone()).await, ["CA3", "CA2"]);
+    let between = LeadFilter { to: Some(UnixMillis(T0 + 20_000)), ..since };
+    assert_eq!(found(&*store, between.clone()).await, ["CA2"]);
+    assert_eq!(found(&*store, LeadFilter { status: vec![Status::Recorded], ..between.clone() }).await, Vec::<String>::new());
+    let both = LeadFilter { q: Some("97250".into()), phone: Some("4321".into()), ..between };
+    assert_eq!(found(&*store, both).await, ["CA2"]);
+}
+
+async fn words_are_found<S: Store>(store: Arc<S>) {
+    let mut script = begin(&*store).await;
+    script.named_call("CA1", 0, "+972501234567", Some("Dana LEVI")).ready("CA1", "RE1", 5);
+    script.transcript("CA1", "RE1", 6, "שָׁלוֹם, יש נזילה של צה\"ל ב-12:30").summary("CA1", "RE1", 7, "Leak");
+    script.named_call("CA2", 10, "+972507654321", Some("dan")).ready("CA2", "RE2", 15);
+    script.transcript("CA2", "RE2", 16, "שלומית ביקשה הצעת מחיר");
+    script.write(&*store).await;
+    for (query, expected) in [
+        ("שלום", vec!["CA2", "CA1"]),
+        ("שלומית", vec!["CA2"]),
+        ("שָׁלוֹם נזי", vec!["CA1"]),
+        ("שלום מחיר", vec!["CA2"]),
+        ("צהל", vec!["CA1"]),
+        ("dana", vec!["CA1"]),
+        ("DAN", vec!["CA2", "CA1"]),
+        ("levi leak", vec!["CA1"]),
+        ("second", vec!["CA1"]),
+        ("4321", vec!["CA2"]),
+        ("050-123", vec!["CA1"]),
+        ("+972 50", vec!["CA2", "CA1"]),
+        ("972501234567", vec!["CA1"]),
+        ("ana", vec![]),
+        ("!!!", vec![]),
+        ("שלום dragon", vec![]),
+    ] {
+        assert_eq!(found(&*store, q(query)).await, expected, "{query}");
+    }
+    let processed = LeadFilter { status: vec![Status::Processed], ..q("dan") };
+    assert_eq!(found(&*store, processed).await, ["CA1"]);
+    let late = LeadFilter { from: Some(UnixMillis(T0 + 5_000)), ..q("dan") };
+    assert_eq!(found(&*store, late).await, ["CA2"]);
+}
+
+async fn a_search_follows_what_changes<S: Store>(store: Arc<S>) {
+    let mut script = begin(&*store).await;
+    script.ready("CA1", "RE1", 5).write(&*store).await;
+    assert!(found(&*store, q("dana")).await.is_empty());
+    script.named_call("CA1", 6, "+972501234567", Some("dana")).write(&*store).await;
+    assert_eq!(found(&*store, q("dana")).await, ["CA1"]);
+    script.transcript("CA1", "RE1", 7, "נזילה").write(&*store).await;
+    assert_eq!(found(&*store, q("dana נזילה")).await, ["CA1"]);
+    script.summary("CA1", "RE1", 8, "leak").write(&*store).await;
+    assert_eq!(found(&*store, q("dana leak")).await, ["CA1"]);
+    // A word that goes is not found any more: the same call without its name.
+    let mut other = Script::new();
+    (other.position, other.from) = (script.position, script.position);
+    other.call("CA1", 6, "+1555").write(&*store).await;
+    assert!(found(&*store, q("dana")).await.is_empty());
+    assert_eq!(found(&*store, q("1555")).await, ["CA1"]);
+    assert_eq!(store.counts().await.unwrap(), vec![(Status::New, 1)]);
+}
+
+async fn an_earlier_event_moves_a_lead<S: Store>(store: Arc<S>) {
+    let mut script = begin(&*store).await;
+    script.named_call("CA1", 50, "+1555", Some("dana"));
+    script.named_call("CA2", 40, "+1555", Some("dana")).write(&*store).await;
+    assert_eq!(found(&*store, q("dana")).await, ["CA1", "CA2"]);
+    // Two leads change places: one of them got an event with an earlier time.
+    script.ready("CA1", "RE1", 30).write(&*store).await;
+    assert_eq!(found(&*store, q("dana")).await, ["CA2", "CA1"]);
+    assert_eq!(found(&*store, LeadFilter::default()).await, ["CA2", "CA1"]);
+    assert_eq!(store.lead(&sid("CA1")).await.unwrap().unwrap().created_at.0, UnixMillis(T0 + 30_000));
+    assert_eq!(store.positions(&sid("CA1")).await.unwrap(), vec![1, 3]);
+    assert_eq!(store.counts().await.unwrap(), vec![(Status::New, 1), (Status::Recorded, 1)]);
+}
+
+async fn changes_come_in_order<S: Store>(store: Arc<S>) {
+    let mut script = begin(&*store).await;
+    script.call("CA1", 0, "+1555").call("CA2", 1, "+1555").call("CA3", 2, "+1555").ready("CA1", "RE1", 3);
+    script.write(&*store).await;
+    let of = async |position, limit| -> Vec<(String, u64)> {
+        let changes = store.changes_since(position, limit).await.unwrap();
+        changes.into_iter().map(|change| (change.call_sid.to_string(), change.position)).collect()
+    };
+    assert_eq!(of(0, 10).await, [("CA2".into(), 2), ("CA3".into(), 3), ("CA1".into(), 4)]);
+    assert_eq!(of(2, 1).await, [("CA3".into(), 3)]);
+    assert_eq!(of(4, 10).await, []);
+    assert_eq!(store.changes_since(3, 9).await.unwrap()[0].status, Status::Recorded);
+}
+
+async fn unreadable_events_are_kept<S: Store>(store: Arc<S>) {
+    begin(&*store).await;
+    let event = |position| UnreadableEvent {
+        position,
+        subject: format!("calls.x.{position}"),
+        reason: "malformed".into(),
+        stored_at: UnixMillis(T0),
+    };
+    let batch = Batch {
+        identity: STREAM.into(),
+        from: 0,
+        to: 3,
+        changes: vec![],
+        unreadable: vec![event(1), event(2), event(3)],
+    };
+    store.apply(WRITER, &batch).await.unwrap();
+    assert_eq!(store.unreadable(2).await.unwrap(), vec![event(3), event(2)]);
+}
+
+async fn hostile_texts_are_only_texts<S: Store>(store: Arc<S>) {
+    let mut script = begin(&*store).await;
+    let nasty = "'; DROP TABLE leads; -- \" \0 \\ %_ * AND NEAR( {} 𝕏 👍🏽 ﷽";
+    script.named_call("CA1", 0, nasty, Some(nasty)).ready("CA1", "RE1", 5);
+    script.transcript("CA1", "RE1", 6, nasty).summary("CA1", "RE1", 7, nasty);
+    script.write(&*store).await;
+    let lead = store.lead(&sid("CA1")).await.unwrap().unwrap();
+    assert_eq!(lead.transcript.as_deref(), Some(nasty));
+    assert_eq!(lead.phone.as_str(), nasty);
+    for query in [nasty, "drop", "near", "'", "\"", "*", "a:*", "x & y", "!drop", "\0", "\\", "word:words"] {
+        let list = store.list(&q(query), 10, None).await.unwrap();
+        assert!(list.leads.len() <= 1, "{query}");
+        let phone = LeadFilter { phone: Some(query.to_owned()), ..LeadFilter::default() };
+        store.list(&phone, 10, None).await.unwrap();
+    }
+    assert_eq!(found(&*store, q("drop table")).await, ["CA1"]);
+    assert_eq!(found(&*store, q("near")).await, ["CA1"]);
+}
+
+async fn a_large_batch_is_written<S: Store>(store: Arc<S>) {
+    let mut script = begin(&*store).await;
+    for n in 0..1_500 {
+        script.named_call(&format!("CA{n:04}"), n / 7, "+972501234567", Some("dana"));
+    }
+    script.write(&*store).await;
+    for n in (0..1_500).step_by(2) {
+        script.ready(&format!("CA{n:04}"), &format!("RE{n}"), n);
+    }
+    script.write(&*store).await;
+    assert_eq!(store.counts().await.unwrap(), vec![(Status::New, 750), (Status::Recorded, 750)]);
+    assert_eq!(store.projection().await.unwrap().position, 2_250);
+    assert_eq!(found(&*store, q("dana")).await.len(), 100);
+    let calls: Vec<CallSid> = script.states.keys().cloned().collect();
+    assert_eq!(store.states(&calls).await.unwrap().len(), 1_500);
+}

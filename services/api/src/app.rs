@@ -1,0 +1,113 @@
+//! The api as a whole: what it is built from, its router, its one background task.
+
+use std::sync::Arc;
+
+use axum::Router;
+use callfold_kit::blob::Blobs;
+use callfold_kit::bus::{Bus, BusError};
+use callfold_kit::clock::SharedClock;
+use callfold_kit::lifecycle::Lifecycle;
+use callfold_kit::metric::Metrics;
+use callfold_store::ReadLeads;
+use jiff::tz::TimeZone;
+
+use crate::auth::{Auth, Links, Sessions, TokenHash};
+use crate::config::ApiConfig;
+use crate::error::ApiError;
+use crate::routes;
+use crate::sse::Feed;
+
+/// What every page warns of. The caller knows which speech model is in use and whether webhooks are checked.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Warnings {
+    /// The speech model is the demonstration model.
+    pub demonstration_model: bool,
+    /// Signatures of webhooks are not checked.
+    pub unsigned_webhooks: bool,
+}
+
+/// What the api works with.
+pub struct Deps {
+    /// The broker: sessions, stories, notices.
+    pub bus: Bus,
+    /// The lead table.
+    pub leads: Arc<dyn ReadLeads>,
+    /// The recordings.
+    pub blobs: Blobs,
+    /// The time of day.
+    pub clock: SharedClock,
+    /// The metrics of the process.
+    pub metrics: Metrics,
+    /// The life of the process; the background task runs in it.
+    pub lifecycle: Lifecycle,
+    /// What every page warns of.
+    pub warnings: Warnings,
+}
+
+/// The state that handlers share.
+pub(crate) type App = Arc<AppState>;
+
+pub(crate) struct AppState {
+    pub(crate) bus: Bus,
+    pub(crate) leads: Arc<dyn ReadLeads>,
+    pub(crate) blobs: Blobs,
+    pub(crate) clock: SharedClock,
+    pub(crate) metrics: Metrics,
+    pub(crate) lifecycle: Lifecycle,
+    pub(crate) warnings: Warnings,
+    pub(crate) timezone: TimeZone,
+    pub(crate) auth: Auth,
+    pub(crate) feed: Feed,
+}
+
+impl AppState {
+    /// The position behind which live updates take up.
+    pub(crate) async fn position(&self) -> Result<u64, ApiError> {
+        self.leads.newest_position().await.map_err(ApiError::Store)
+    }
+}
+
+/// The api, built.
+#[derive(Clone)]
+pub struct Api {
+    app: App,
+}
+
+/// Opens the bucket of sessions and starts the task that live updates come from.
+pub async fn build(config: ApiConfig, deps: Deps) -> Result<Api, BusError> {
+    let sessions = Sessions::open_bucket(&deps.bus).await?;
+    let auth = Auth {
+        token: config.token.as_ref().map(|token| TokenHash::of(token.expose())),
+        links: Links::default(),
+        sessions,
+        public_url: config.public_url,
+    };
+    let feed = Feed::start(Arc::clone(&deps.leads), deps.bus.clone(), &deps.lifecycle);
+    let app = Arc::new(AppState {
+        bus: deps.bus,
+        leads: deps.leads,
+        blobs: deps.blobs,
+        clock: deps.clock,
+        metrics: deps.metrics,
+        lifecycle: deps.lifecycle,
+        warnings: deps.warnings,
+        timezone: config.timezone,
+        auth,
+        feed,
+    });
+    Ok(Api { app })
+}
+
+impl Api {
+    /// Pages, API and assets. Has a fallback for unknown paths, so a router it is merged with must have none.
+    pub fn router(&self) -> Router {
+        routes::router(Arc::clone(&self.app))
+    }
+
+    /// Path and query of a new sign-in link (`/signin?token=…`), good once within 15 minutes. A secret: it goes to
+    /// standard output or to the person, never to a log.
+    pub fn issue_sign_in_link(&self) -> String {
+        let token = self.app.auth.links.issue(self.app.clock.now());
+        format!("/signin?token={}", token.expose())
+    }
+}

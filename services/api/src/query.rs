@@ -1,0 +1,141 @@
+//! What a request asks for, read from its address. Pure.
+
+use callfold_lead::Status;
+use callfold_schema::{CallSid, RecordingSid, UnixMillis};
+use callfold_store::{LIMIT_MAX, LeadFilter};
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+
+use crate::error::ApiError;
+
+/// How many leads one answer holds when nothing is said.
+const LIMIT_DEFAULT: u32 = 50;
+
+/// The longest search text, in characters.
+const SEARCH_CHARS_MAX: usize = 200;
+
+/// Which leads are wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ListQuery {
+    pub(crate) filter: LeadFilter,
+    pub(crate) limit: u32,
+    pub(crate) cursor: Option<String>,
+}
+
+impl Default for ListQuery {
+    fn default() -> Self {
+        Self { filter: LeadFilter::default(), limit: LIMIT_DEFAULT, cursor: None }
+    }
+}
+
+impl ListQuery {
+    /// Reads the query of an address; days are days of `zone`. Empty values count as left out, unknown names too.
+    pub(crate) fn parse(query: Option<&str>, zone: &TimeZone) -> Result<Self, ApiError> {
+        let mut list = Self::default();
+        for (name, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
+            let value = value.trim();
+            if value.is_empty() {
+                continue;
+            }
+            match &*name {
+                "status" => {
+                    for token in value.split(',').map(str::trim).filter(|token| !token.is_empty()) {
+                        let status = Status::from_token(token).ok_or(ApiError::BadQuery(
+                            "status is a list of new, recording, recorded, downloaded, transcribed, processed, no_message, failed",
+                        ))?;
+                        list.filter.status.push(status);
+                    }
+                }
+                "q" | "phone" if value.chars().count() > SEARCH_CHARS_MAX => {
+                    return Err(ApiError::BadQuery("q and phone have 200 characters at most"));
+                }
+                "q" => list.filter.q = Some(value.to_owned()),
+                "phone" => list.filter.phone = Some(value.to_owned()),
+                "from" => list.filter.from = Some(moment(value, zone, false)?),
+                "to" => list.filter.to = Some(moment(value, zone, true)?),
+                "limit" => {
+                    list.limit = value
+                        .parse()
+                        .ok()
+                        .filter(|limit| (1..=LIMIT_MAX).contains(limit))
+                        .ok_or(ApiError::BadQuery("limit is a number, 1 to 100"))?;
+                }
+                "cursor" => list.cursor = Some(value.to_owned()),
+                _ => {}
+            }
+        }
+        list.filter.status = list.filter.statuses();
+        Ok(list)
+    }
+}
+
+/// A moment, or a day: its beginning, or with `end` the beginning of the next one, so that `to` includes its day.
+fn moment(text: &str, zone: &TimeZone, end: bool) -> Result<UnixMillis, ApiError> {
+    let bad = || ApiError::BadQuery("from and to are days (2026-11-22) or moments (2026-11-22T10:00:00Z, a + written %2B)");
+    if text.len() > "2026-11-22".len() {
+        return UnixMillis::parse_rfc3339(text).ok_or_else(bad);
+    }
+    let day: Date = text.parse().map_err(|_| bad())?;
+    let day = if end { day.tomorrow().map_err(|_| bad())? } else { day };
+    let start = day.to_zoned(zone.clone()).map_err(|_| bad())?;
+    Ok(UnixMillis(start.timestamp().as_millisecond()))
+}
+
+/// A call in a path. What cannot be one is not found.
+pub(crate) fn call_sid(text: &str) -> Result<CallSid, ApiError> {
+    CallSid::parse(text).map_err(|_| ApiError::NotFound(NO_LEAD))
+}
+
+/// A recording in a path. What cannot be one is not found.
+pub(crate) fn recording_sid(text: &str) -> Result<RecordingSid, ApiError> {
+    RecordingSid::parse(text).map_err(|_| ApiError::NotFound(NO_RECORDING))
+}
+
+/// Said when there is no such lead.
+pub(crate) const NO_LEAD: &str = "There is no such lead.";
+/// Said when there is no such recording.
+pub(crate) const NO_RECORDING: &str = "The lead has no such recording.";
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+
+    use super::*;
+
+    fn parse(query: &str) -> Result<ListQuery, ApiError> {
+        ListQuery::parse(Some(query), &TimeZone::get("Asia/Jerusalem").unwrap())
+    }
+
+    #[test]
+    fn everything_is_optional_and_empty_values_do_not_narrow() {
+        assert_eq!(parse("").unwrap(), ListQuery::default());
+        assert_eq!(parse("q=&status=&from=&limit=&other=1").unwrap(), ListQuery::default());
+    }
+
+    #[test]
+    fn a_whole_query_is_read() {
+        let list = parse("status=failed,new&q=%D7%A9%D7%99%D7%A4%D7%95%D7%A5+a&phone=%2B97250&limit=100&cursor=x").unwrap();
+        assert_eq!(list.filter.status, [Status::New, Status::Failed]);
+        assert_eq!(list.filter.q.as_deref(), Some("שיפוץ a"));
+        assert_eq!(list.filter.phone.as_deref(), Some("+97250"));
+        assert_eq!((list.limit, list.cursor.as_deref()), (100, Some("x")));
+    }
+
+    #[test]
+    fn a_day_is_a_day_of_the_zone_and_to_includes_it() {
+        let list = parse("from=2026-11-22&to=2026-11-22").unwrap();
+        let at = |text| UnixMillis::parse_rfc3339(text);
+        assert_eq!(list.filter.from, at("2026-11-21T22:00:00Z"));
+        assert_eq!(list.filter.to, at("2026-11-22T22:00:00Z"));
+        let list = parse("from=2026-11-22T10:00:00Z&to=2026-11-22T12:00:00%2B02:00").unwrap();
+        assert_eq!((list.filter.from, list.filter.to), (at("2026-11-22T10:00:00Z"), at("2026-11-22T10:00:00Z")));
+    }
+
+    #[test]
+    fn what_cannot_be_understood_is_refused() {
+        let long = format!("q={}", "x".repeat(201));
+        for query in ["status=done", "from=yesterday", "to=2026-13-01", "limit=0", "limit=101", "limit=-1", long.as_str(), "to=9999-12-31"] {
+            assert!(matches!(parse(query), Err(ApiError::BadQuery(_))), "{query}");
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! `GET /api/openapi.json`: the API described, its schemas taken from the types that are answered.
+
+use std::sync::LazyLock;
+
+use axum::http::{HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use callfold_lead::{Lead, Status};
+use schemars::generate::{SchemaGenerator, SchemaSettings};
+use serde_json::{Value, json};
+
+use super::leads::events::Story;
+use super::leads::list::LeadList;
+use crate::error::Problem;
+use crate::sse::LeadNotice;
+
+static DOCUMENT: LazyLock<String> = LazyLock::new(|| document().to_string());
+
+/// The description.
+pub(crate) async fn description() -> Response {
+    ([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], DOCUMENT.as_str()).into_response()
+}
+
+/// An OpenAPI 3.1 document.
+fn document() -> Value {
+    // OpenAPI 3.1 speaks the schema dialect 2020-12; only the place of definitions is its own.
+    let settings = SchemaSettings::draft2020_12().with(|settings| {
+        settings.definitions_path = "/components/schemas".into();
+        settings.meta_schema = None;
+        settings.contract = schemars::generate::Contract::Serialize;
+    });
+    let mut schemas = settings.into_generator();
+    let paths = paths(&mut schemas);
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "callfold",
+            "version": env!("CARGO_PKG_VERSION"),
+            "description": "Leads made of phone messages. Errors are application/problem+json (RFC 9457).",
+            "license": { "name": "MIT OR Apache-2.0" },
+        },
+        "servers": [{ "url": "/" }],
+        "security": [{ "token": [] }, { "session": [] }],
+        "paths": paths,
+        "components": {
+            "schemas": schemas.take_definitions(true),
+            "securitySchemes": {
+                "token": { "type": "http", "scheme": "bearer", "description": "CALLFOLD_API_TOKEN" },
+                "session": { "type": "apiKey", "in": "cookie", "name": crate::auth::SESSION_COOKIE },
+            },
+        },
+    })
+}
+
+fn paths(schemas: &mut SchemaGenerator) -> Value {
+    let of = |schema: schemars::Schema| schema.to_value();
+    let lead = of(schemas.subschema_for::<Lead>());
+    let list = of(schemas.subschema_for::<LeadList>());
+    let story = of(schemas.subschema_for::<Story>());
+    let notice = of(schemas.subschema_for::<LeadNotice<'static>>());
+    let problem = of(schemas.subschema_for::<Problem>());
+    let status = of(schemas.subschema_for::<Status>());
+
+    let refusal = |what: &str| {
+        json!({ "description": what, "content": { "application/problem+json": { "schema": problem.clone() } } })
+    };
+    let answers = |ok: Value, others: &[(&str, &str)]| {
+        let mut answers = json!({
+            "200": ok,
+            "401": refusal("Neither a token nor a session."),
+            "503": refusal("The database, the broker or the recordings cannot be reached; see Retry-After."),
+        });
+        for (status, what) in others {
+            answers[*status] = match *status {
+                "304" => json!({ "description": what }),
+                _ => refusal(what),
+            };
+        }
+        answers
+    };
+    let body = |what: &str, kind: &str, schema: &Value| {
+        let mut content = serde_json::Map::new();
+        content.insert(kind.to_owned(), json!({ "schema": schema }));
+        json!({ "description": what, "content": content })
+    };
+    let header = |what: &str| json!({ "description": what, "schema": { "type": "string" } });
+    let call_sid = parameter("call_sid", "path", "The call.", json!({ "type": "string" }));
+    let recording_sid = parameter("recording_sid", "path", "The recording.", json!({ "type": "string" }));
+    let none_match = parameter("If-None-Match", "header", "The ETag that is known.", json!({ "type": "string" }));
+    let text = |name: &str, what: &str| parameter(name, "query", what, json!({ "type": "string" }));
+    let number =
+        |name: &str, what: &str| parameter(name, "query", what, json!({ "type": "integer", "minimum": 0 }));
+    let mut statuses =
+        parameter("status", "query", "Any of these, separated by commas.", json!({ "type": "array", "items": status }));
+    statuses["explode"] = json!(false);
+    let missing = ("404", "There is no such lead or recording.");
+    let bad = ("400", "The query cannot be understood.");
+
+    let mut lead_answer = body("The lead.", "application/json", &lead);
+    lead_answer["headers"] = json!({ "ETag": header("The position of its last event, in quotes.") });
+    let binary = json!({});
+    let audio = json!({
+        "description": "The audio.",
+        "headers": { "Accept-Ranges": header("bytes"), "ETag": header("Stands for the content.") },
+        "content": { "audio/x-wav": { "schema": binary }, "audio/mpeg": { "schema": binary } },
+    });
+    let mut audio_answers =
+        answers(audio.clone(), &[missing, ("304", "It is the one that is known."), ("416", "Beyond its end.")]);
+    audio_answers["206"] = audio;
+    json!({
+        "/api/v1/leads": { "get": {
+            "operationId": "listLeads",
+            "summary": "Leads, newest first",
+            "parameters": [
+                statuses,
+                text("q", "Words, each the beginning of a word of number, name, transcript or summary."),
+                text("phone", "A number: +… exactly, digits by their end."),
+                text("from", "Created at this moment or later: RFC 3339, or a day of CALLFOLD_TIMEZONE."),
+                text("to", "Created before this moment, or on this day or before."),
+                parameter("limit", "query", "How many at most.",
+                    json!({ "type": "integer", "minimum": 1, "maximum": 100, "default": 50 })),
+                text("cursor", "The next_cursor of the page before, with the same filter."),
+            ],
+            "responses": answers(body("A page.", "application/json", &list), &[bad]),
+        }},
+        "/api/v1/leads/{call_sid}": { "get": {
+            "operationId": "getLead",
+            "summary": "One lead",
+            "parameters": [call_sid, none_match],
+            "responses": answers(lead_answer, &[missing, ("304", "It is the one that is known.")]),
+        }},
+        "/api/v1/leads/{call_sid}/events": { "get": {
+            "operationId": "getStory",
+            "summary": "The events of a call, decoded",
+            "parameters": [call_sid, number("after", "Only events behind this position: the next_after of the answer before.")],
+            "responses": answers(body("The story.", "application/json", &story), &[bad, missing]),
+        }},
+        "/api/v1/leads/{call_sid}/recordings/{recording_sid}": { "get": {
+            "operationId": "getRecording",
+            "summary": "The audio of a recording, whole or in part",
+            "parameters": [
+                call_sid, recording_sid, none_match,
+                parameter("Range", "header", "bytes=…", json!({ "type": "string" })),
+                parameter("If-Range", "header", "The ETag that the part has to fit.", json!({ "type": "string" })),
+            ],
+            "responses": audio_answers,
+        }},
+        "/api/v1/events": { "get": {
+            "operationId": "followLeads",
+            "summary": "Live updates: `event: lead`, `id: <position>`, data as described",
+            "parameters": [
+                parameter("Last-Event-ID", "header", "The position to take up behind.", json!({ "type": "integer" })),
+                number("last_event_id", "The same, where a header cannot be sent."),
+            ],
+            "responses": answers(body("Server-sent events.", "text/event-stream", &notice), &[bad]),
+        }},
+        "/api/openapi.json": { "get": {
+            "operationId": "getDescription",
+            "summary": "This description",
+            "responses": answers(body("OpenAPI 3.1.", "application/json", &json!({ "type": "object" })), &[]),
+        }},
+    })
+}
+
+fn parameter(name: &str, place: &str, what: &str, schema: Value) -> Value {
+    json!({ "name": name, "in": place, "description": what, "required": place == "path", "schema": schema })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_route_is_described_and_nothing_else() {
+        let document = document();
+        let described: BTreeSet<&str> =
+            document["paths"].as_object().into_iter().flatten().map(|(path, _)| path.as_str()).collect();
+        let routed: BTreeSet<&str> = super::super::api_routes().iter().map(|(path, _)| *path).collect();
+        assert_eq!(described, routed);
+    }
+
+    #[test]
+    fn path_parameters_are_described_and_references_lead_somewhere() {
+        let document = document();
+        for (path, item) in document["paths"].as_object().into_iter().flatten() {
+            let parameters = item["get"]["parameters"].as_array().cloned().unwrap_or_default();
+            for name in path.split('{').skip(1).filter_map(|rest| rest.split('}').next()) {
+                assert!(parameters.iter().any(|p| p["name"] == name && p["in"] == "path"), "{path} {name}");
+            }
+        }
+        fn references<'a>(value: &'a Value, found: &mut Vec<&'a str>) {
+            match value {
+                Value::Object(map) => {
+                    found.extend(map.get("$ref").and_then(Value::as_str));
+                    map.values().for_each(|value| references(value, found));
+                }
+                Value::Array(list) => list.iter().for_each(|value| references(value, found)),
+                Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+            }
+        }
+        let mut found = Vec::new();
+        references(&document, &mut found);
+        assert!(found.contains(&"#/components/schemas/Lead"), "{found:?}");
+        for reference in found {
+            let pointer = reference.strip_prefix('#').unwrap_or_default();
+            assert!(document.pointer(pointer).is_some(), "{reference}");
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use url::Url;
+
+/// Phone calls become lead cards: who called, what was said, and a short summary.
+#[derive(Debug, Parser)]
+#[command(name = "callfold", version, about, long_about = None, max_term_width = 110)]
+#[command(after_help = "Settings come from the environment (README.md lists them); flags go before them.")]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run everything in one process, with a broker and a database of its own.
+    ///
+    /// Needs no account and no running server: starts nats-server as a child with its store in the data folder, folds
+    /// into SQLite, keeps audio in a folder. Prints `ready http://…` and a one-time sign-in link. Ctrl-C stops everything.
+    Up(UpArgs),
+    /// Run the webhook gateway alone: Twilio's webhooks become events.
+    Gateway(RoleArgs),
+    /// Run the downloader alone: recordings are fetched from Twilio.
+    Downloader(RoleArgs),
+    /// Run the transcriber alone: speech becomes text.
+    Transcriber(RoleArgs),
+    /// Run the summarizer alone: text becomes a headline and points.
+    Summarizer(RoleArgs),
+    /// Run the projector alone: events become the lead table.
+    Projector(RoleArgs),
+    /// Run the query API and the page alone.
+    Api(RoleArgs),
+    /// Run the reconciler alone: what never arrived is noticed.
+    Reconciler(RoleArgs),
+    /// Play Twilio: calls that leave messages, over HTTP, with a table of times at the end.
+    ///
+    /// Posts the voice webhook, obeys the TwiML that comes back, serves the recording behind Basic auth and sends the
+    /// callbacks in Twilio's order. The running callfold must allow the media host:
+    /// CALLFOLD_RECORDING_HOSTS=127.0.0.1:5001
+    Simulate(SimulateArgs),
+    /// Print the events of the stream, one JSON object a line.
+    Events(EventsArgs),
+    /// Tell the story of one call in plain words.
+    Explain(ExplainArgs),
+    /// Check every setting and dependency, and say what to do about what is wrong.
+    Doctor(DoctorArgs),
+    /// Ask a running process whether it can do its work: exit code 0 when /readyz answers 200.
+    Health(HealthArgs),
+}
+
+/// Where the data of one installation lives.
+#[derive(Debug, Clone, Args)]
+pub struct DataArgs {
+    /// The folder with everything that is kept.
+    #[arg(long, env = "CALLFOLD_DATA_DIR", default_value = "./data", value_name = "DIR")]
+    pub data_dir: PathBuf,
+}
+
+/// `up`
+#[derive(Debug, Args)]
+pub struct UpArgs {
+    /// The data folder.
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// Where webhooks, API and page are served. An address other than loopback needs TWILIO_AUTH_TOKEN.
+    #[arg(long, env = "CALLFOLD_LISTEN", default_value = "127.0.0.1:5000", value_name = "ADDR")]
+    pub listen: SocketAddr,
+    /// Play one demonstration call when the data folder is new, and print its card.
+    #[arg(long)]
+    pub demo: bool,
+    /// The port from which the demonstration's recording is served.
+    #[arg(long, default_value_t = crate::simulate::MEDIA_PORT, value_name = "PORT")]
+    pub media_port: u16,
+}
+
+/// One role.
+#[derive(Debug, Args)]
+pub struct RoleArgs {
+    /// Where health and metrics, and what the role itself serves, are served.
+    #[arg(long, env = "CALLFOLD_LISTEN", default_value = "127.0.0.1:5000", value_name = "ADDR")]
+    pub listen: SocketAddr,
+    /// The data folder, for what has no setting of its own (SQLite, recordings, models).
+    #[command(flatten)]
+    pub data: DataArgs,
+}
+
+/// How to reach a running callfold.
+#[derive(Debug, Clone, Args)]
+pub struct TargetArgs {
+    /// The data folder, whose run.json tells where the running system is.
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// Where callfold is served, instead of what run.json says.
+    #[arg(long, value_name = "URL")]
+    pub url: Option<Url>,
+}
+
+/// `simulate`
+#[derive(Debug, Args)]
+pub struct SimulateArgs {
+    /// How to reach callfold.
+    #[command(flatten)]
+    pub target: TargetArgs,
+    /// How many calls.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub calls: u32,
+    /// How many calls begin in a second; without it one call follows another.
+    #[arg(long, value_name = "PER_SECOND")]
+    pub rate: Option<f64>,
+    /// Wait until each card has come to an end.
+    #[arg(long)]
+    pub wait: bool,
+    /// How long to wait for the cards, in seconds.
+    #[arg(long, default_value_t = 300, value_name = "SECONDS")]
+    pub patience: u64,
+    /// Recordings to leave as messages (WAV or MP3), in turn; without them the demonstration messages.
+    #[arg(long, value_name = "FILE")]
+    pub recording: Vec<PathBuf>,
+    /// The first caller; later ones count up. `anonymous` withholds it.
+    #[arg(long, default_value = "+972501234567", value_name = "NUMBER")]
+    pub from: String,
+    /// The number that is called.
+    #[arg(long, default_value = "+97239999999", value_name = "NUMBER")]
+    pub to: String,
+    /// Send each webhook so many times, as Twilio does when it is in doubt.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10))]
+    pub repeat: u32,
+    /// Hang up while the greeting is being spoken.
+    #[arg(long)]
+    pub hang_up_early: bool,
+    /// Take the time that speaking takes.
+    #[arg(long)]
+    pub real_time: bool,
+    /// The port of the media host; CALLFOLD_RECORDING_HOSTS of the running callfold must have 127.0.0.1:PORT.
+    #[arg(long, default_value_t = crate::simulate::MEDIA_PORT, value_name = "PORT")]
+    pub media_port: u16,
+    /// Where the API is served, when it is not where the webhooks are.
+    #[arg(long, value_name = "URL")]
+    pub api_url: Option<Url>,
+}
+
+/// `events`
+#[derive(Debug, Args)]
+pub struct EventsArgs {
+    /// The data folder, whose run.json tells where the running system is.
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// The first position.
+    #[arg(long, default_value_t = 1, value_name = "POSITION")]
+    pub from: u64,
+    /// The last position; without it the end of the stream.
+    #[arg(long, value_name = "POSITION", conflicts_with = "follow")]
+    pub to: Option<u64>,
+    /// Go on with events as they come, until Ctrl-C.
+    #[arg(long)]
+    pub follow: bool,
+    /// Events of this kind only.
+    #[arg(long, value_name = "KIND")]
+    pub kind: Option<String>,
+    /// With what the events say: numbers, transcripts, media addresses. Personal data.
+    #[arg(long)]
+    pub data_too: bool,
+}
+
+/// `explain`
+#[derive(Debug, Args)]
+pub struct ExplainArgs {
+    /// The data folder, whose run.json tells where the running system is.
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// The call (CA…).
+    pub call_sid: String,
+}
+
+/// `doctor`
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// The data folder, whose run.json tells where the running system is.
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// Where callfold would listen.
+    #[arg(long, env = "CALLFOLD_LISTEN", default_value = "127.0.0.1:5000", value_name = "ADDR")]
+    pub listen: SocketAddr,
+}
+
+/// `health`
+#[derive(Debug, Args)]
+pub struct HealthArgs {
+    /// Where the process listens.
+    #[arg(long, env = "CALLFOLD_LISTEN", default_value = "127.0.0.1:5000", value_name = "ADDR")]
+    pub listen: SocketAddr,
+}

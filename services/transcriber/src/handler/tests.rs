@@ -1,0 +1,287 @@
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+
+use callfold_kit::blob::BlobConfig;
+use callfold_kit::clock::SystemClock;
+use callfold_kit::health::Health;
+use callfold_kit::lifecycle::Lifecycle;
+use callfold_kit::stage::StagePolicy;
+use callfold_kit::testing::{TestNats, all_records, publish, wait_for};
+use callfold_schema::{CallSid, Key, NewEvent, Record, RecordingSid, Run, UnixMillis};
+use tokio_util::sync::CancellationToken;
+
+use super::*;
+use crate::engine::whisper::{ModelSource, Whisper, WhisperOptions};
+use crate::engine::{Engine, EngineError, Recognised};
+use crate::wer::word_error_rate;
+use crate::{Deps, build_with};
+
+fn assets() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/samples")
+}
+
+/// An engine that is out of order.
+struct Broken(FailureClass);
+
+#[async_trait]
+impl Engine for Broken {
+    fn name(&self) -> &str {
+        "broken"
+    }
+
+    fn model(&self) -> &str {
+        "none"
+    }
+
+    async fn transcribe(
+        &self,
+        _: Arc<Audio16k>,
+        cancel: CancellationToken,
+    ) -> Result<Recognised, EngineError> {
+        if cancel.is_cancelled() {
+            return Err(EngineError::Cancelled);
+        }
+        Err(EngineError::Unavailable {
+            class: self.0,
+            text: "HTTP 503".to_owned(),
+            source: None,
+        })
+    }
+}
+
+fn whisper() -> Arc<dyn Engine> {
+    static ENGINE: LazyLock<Arc<Whisper>> =
+        LazyLock::new(|| Arc::new(Whisper::new(ModelSource::Demo, WhisperOptions::default())));
+    ENGINE.clone()
+}
+
+struct Setup {
+    blobs: Blobs,
+    folder: tempfile::TempDir,
+}
+
+impl Setup {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let blobs = Blobs::open(&BlobConfig::folder(&folder.path().join("recordings")).unwrap()).unwrap();
+        Self { blobs, folder }
+    }
+
+    fn handler(&self, engines: Vec<Arc<dyn Engine>>) -> Handler {
+        Handler::new(self.blobs.clone(), Chain::new(engines), Metrics::new())
+    }
+
+    async fn store(&self, key: &str, bytes: &[u8]) {
+        let file = self.folder.path().join("upload");
+        std::fs::write(&file, bytes).unwrap();
+        self.blobs.put_file(key, &file).await.unwrap();
+    }
+
+    async fn store_sample(&self, key: &str, name: &str) {
+        self.blobs.put_file(key, &assets().join(name)).await.unwrap();
+    }
+}
+
+fn downloaded(blob_key: &str) -> NewEvent {
+    let event = RecordingDownloaded {
+        blob_key: blob_key.to_owned(),
+        bytes: 1,
+        sha256: "0".repeat(64),
+        content_type: "audio/x-wav".to_owned(),
+        duration_ms: 1,
+        sample_rate_hz: 8_000,
+        channels: 1,
+        elapsed_ms: 1,
+    };
+    let key = Key::stage(RecordingSid::parse("RE1").unwrap(), Run::FIRST);
+    NewEvent::new(CallSid::parse("CA1").unwrap(), key, UnixMillis(1), event)
+}
+
+fn job(event: NewEvent) -> Job {
+    Job {
+        call_sid: event.envelope.subject.call_sid.clone(),
+        recording: RecordingSid::parse("RE1").unwrap(),
+        run: Run::FIRST,
+        attempt: 1,
+        attempts_max: 8,
+        accepted_at: UnixMillis(1),
+        delivery: 1,
+        cancel: CancellationToken::new(),
+        record: Record {
+            envelope: event.envelope,
+            event: event.event,
+        },
+    }
+}
+
+#[tokio::test]
+async fn a_message_becomes_a_transcript_after_an_engine_that_failed() {
+    let setup = Setup::new();
+    setup.store_sample("CA1/RE1-0.mp3", "message-1.mp3").await;
+    let handler = setup.handler(vec![Arc::new(Broken(FailureClass::Unavailable)), whisper()]);
+    let Outcome::Done(event) = handler.handle(&job(downloaded("CA1/RE1-0.mp3"))).await else {
+        panic!("no answer");
+    };
+    let Event::TranscriptReady(transcript) = *event else {
+        panic!("another event")
+    };
+    let reference = std::fs::read_to_string(assets().join("message-1.txt")).unwrap();
+    assert!(word_error_rate(&reference, &transcript.text).rate() <= 0.1);
+    assert_eq!(
+        (transcript.engine.as_str(), transcript.model.as_str()),
+        ("whisper", "ggml-micro-he")
+    );
+    assert_eq!(transcript.language, "he");
+    assert_eq!(transcript.audio_ms, 11_392);
+    let joined: Vec<&str> = transcript
+        .segments
+        .iter()
+        .map(|segment| segment.text.as_str())
+        .collect();
+    assert_eq!(joined.join(" "), transcript.text);
+    let [failed] = transcript.failed_engines.as_slice() else {
+        panic!("one failure")
+    };
+    assert_eq!(
+        (failed.engine.as_str(), failed.class, failed.text.as_str()),
+        ("broken", FailureClass::Unavailable, "HTTP 503")
+    );
+    let counted = |engine, outcome| {
+        let labels = [("stage", "transcribe"), ("engine", engine), ("outcome", outcome)];
+        handler.metrics.counted(CounterName::EngineCalls, &labels)
+    };
+    assert_eq!(
+        (counted("broken", "unavailable"), counted("whisper", "done")),
+        (1, 1)
+    );
+}
+
+#[tokio::test]
+async fn a_silent_recording_is_a_transcript_without_text() {
+    let setup = Setup::new();
+    setup.store_sample("s.wav", "silence.wav").await;
+    let Outcome::Done(event) = setup
+        .handler(vec![whisper()])
+        .handle(&job(downloaded("s.wav")))
+        .await
+    else {
+        panic!("no answer");
+    };
+    let Event::TranscriptReady(transcript) = *event else {
+        panic!("another event")
+    };
+    assert_eq!(
+        (
+            transcript.text.as_str(),
+            transcript.segments.len(),
+            transcript.audio_ms
+        ),
+        ("", 0, 20_000)
+    );
+}
+
+#[tokio::test]
+async fn what_is_no_audio_is_rejected_and_what_is_not_there_retried() {
+    let setup = Setup::new();
+    setup.store("page.wav", b"<!DOCTYPE html><p>sign in").await;
+    setup.store("empty.wav", b"").await;
+    let handler = setup.handler(vec![Arc::new(Broken(FailureClass::Unavailable))]);
+    for (key, text) in [
+        ("page.wav", "not audio but a web page"),
+        ("empty.wav", "the recording is empty"),
+    ] {
+        let outcome = handler.handle(&job(downloaded(key))).await;
+        assert_eq!(
+            outcome,
+            Outcome::Reject(Failure::new(FailureClass::Invalid, text))
+        );
+    }
+    let outcome = handler.handle(&job(downloaded("gone.wav"))).await;
+    assert_eq!(outcome, storage("the recording is not in the store"));
+}
+
+#[tokio::test]
+async fn engines_that_may_come_back_are_retried() {
+    let setup = Setup::new();
+    setup.store_sample("m.wav", "message-1.wav").await;
+    let handler = setup.handler(vec![Arc::new(Broken(FailureClass::RateLimited))]);
+    let outcome = handler.handle(&job(downloaded("m.wav"))).await;
+    assert_eq!(
+        outcome,
+        Outcome::Retry(Failure::new(FailureClass::RateLimited, "broken: HTTP 503"))
+    );
+}
+
+#[tokio::test]
+async fn without_a_model_a_recording_waits_and_a_stop_is_no_attempt() {
+    let setup = Setup::new();
+    setup.store_sample("m.wav", "message-1.wav").await;
+    let outcome = setup.handler(Vec::new()).handle(&job(downloaded("m.wav"))).await;
+    assert_eq!(
+        outcome,
+        Outcome::Waiting {
+            text: "no speech model".to_owned(),
+            after: NO_MODEL_DELAY
+        }
+    );
+    let stopped = job(downloaded("m.wav"));
+    stopped.cancel.cancel();
+    for engine in [
+        Arc::new(Broken(FailureClass::Unavailable)) as Arc<dyn Engine>,
+        whisper(),
+    ] {
+        let outcome = setup.handler(vec![engine]).handle(&stopped).await;
+        assert!(
+            matches!(
+                outcome,
+                Outcome::Waiting {
+                    after: STOPPED_DELAY,
+                    ..
+                }
+            ),
+            "{outcome:?}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_stage_answers_a_downloaded_recording_in_the_stream() {
+    let nats = TestNats::start().await;
+    let bus = nats.bus().await;
+    let setup = Setup::new();
+    setup.store_sample("CA1/RE1-0.wav", "message-3.wav").await;
+    let (health, lifecycle) = (Health::new(), Lifecycle::new());
+    let deps = Deps {
+        bus: bus.clone(),
+        blobs: setup.blobs.clone(),
+        clock: Arc::new(SystemClock),
+        metrics: Metrics::new(),
+        health: health.clone(),
+        gates: true,
+    };
+    build_with(Chain::new(vec![whisper()]), StagePolicy::with_slots(1), deps).run(&lifecycle);
+    health.ready().await;
+    let model = health.readiness().parts["speech-model"].reason.clone();
+    assert_eq!(model.as_deref(), Some("whisper:ggml-micro-he"));
+    publish(&bus, &downloaded("CA1/RE1-0.wav")).await;
+    let answer = wait_for("the transcript", async || {
+        all_records(&bus)
+            .await
+            .into_iter()
+            .find_map(|record| match record.event {
+                Event::TranscriptReady(event) => Some((record.envelope, event)),
+                _ => None,
+            })
+    })
+    .await;
+    assert_eq!(
+        answer.0.subject.key,
+        Key::stage(RecordingSid::parse("RE1").unwrap(), Run::FIRST)
+    );
+    let reference = std::fs::read_to_string(assets().join("message-3.txt")).unwrap();
+    assert!(word_error_rate(&reference, &answer.1.text).rate() <= 0.1);
+    lifecycle.stop();
+    lifecycle.stopped(Duration::from_secs(30)).await.unwrap();
+}
