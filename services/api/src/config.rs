@@ -27,22 +27,39 @@ impl ApiConfig {
     /// Reads and checks the section; mistakes are remembered by `settings`.
     pub fn from_settings(settings: &mut Settings<'_>) -> Self {
         let token = settings.secret("CALLFOLD_API_TOKEN");
-        if token.as_ref().is_some_and(|token| token.expose().chars().count() < TOKEN_CHARS_MIN) {
-            settings.mistake("CALLFOLD_API_TOKEN", format!("is shorter than {TOKEN_CHARS_MIN} characters"));
+        if token
+            .as_ref()
+            .is_some_and(|token| token.expose().chars().count() < TOKEN_CHARS_MIN)
+        {
+            settings.mistake(
+                "CALLFOLD_API_TOKEN",
+                format!("is shorter than {TOKEN_CHARS_MIN} characters"),
+            );
         }
-        let public_url = settings.text("PUBLIC_URL").and_then(|text| match Url::parse(text.trim()) {
-            Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => Some(url),
-            _ => {
-                settings.mistake("PUBLIC_URL", "is not http://… or https://…");
-                None
-            }
-        });
-        let name = settings.text("CALLFOLD_TIMEZONE").unwrap_or_else(|| TIMEZONE_DEFAULT.to_owned());
+        let public_url = settings
+            .text("PUBLIC_URL")
+            .and_then(|text| match Url::parse(text.trim()) {
+                Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => Some(url),
+                _ => {
+                    settings.mistake("PUBLIC_URL", "is not http://… or https://…");
+                    None
+                }
+            });
+        let name = settings
+            .text("CALLFOLD_TIMEZONE")
+            .unwrap_or_else(|| TIMEZONE_DEFAULT.to_owned());
         let timezone = TimeZone::get(name.trim()).unwrap_or_else(|_| {
-            settings.mistake("CALLFOLD_TIMEZONE", "is not the name of a time zone, such as Asia/Jerusalem");
+            settings.mistake(
+                "CALLFOLD_TIMEZONE",
+                "is not the name of a time zone, such as Asia/Jerusalem",
+            );
             TimeZone::UTC
         });
-        Self { token, public_url, timezone }
+        Self {
+            token,
+            public_url,
+            timezone,
+        }
     }
 }
 
@@ -53,8 +70,10 @@ mod tests {
     use super::*;
 
     fn read(values: &[(&str, &str)]) -> (ApiConfig, Option<String>) {
-        let source: BTreeMap<String, String> =
-            values.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let source: BTreeMap<String, String> = values
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
         let mut settings = Settings::new(&source);
         let config = ApiConfig::from_settings(&mut settings);
         (config, settings.finish().err().map(|errors| errors.to_string()))

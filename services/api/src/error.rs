@@ -124,7 +124,12 @@ impl ApiError {
                 "The cause is in the log.",
             ),
         };
-        Problem { kind, title, status: status.as_u16(), detail }
+        Problem {
+            kind,
+            title,
+            status: status.as_u16(),
+            detail,
+        }
     }
 }
 
@@ -134,10 +139,16 @@ impl IntoResponse for ApiError {
         let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = (status, Json(problem)).into_response();
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
         match &self {
             ApiError::Unauthenticated => {
-                headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"callfold\""));
+                headers.insert(
+                    header::WWW_AUTHENTICATE,
+                    HeaderValue::from_static("Bearer realm=\"callfold\""),
+                );
             }
             ApiError::Range { length } => {
                 if let Ok(value) = HeaderValue::from_str(&format!("bytes */{length}")) {

@@ -24,7 +24,11 @@ pub(crate) struct ListQuery {
 
 impl Default for ListQuery {
     fn default() -> Self {
-        Self { filter: LeadFilter::default(), limit: LIMIT_DEFAULT, cursor: None }
+        Self {
+            filter: LeadFilter::default(),
+            limit: LIMIT_DEFAULT,
+            cursor: None,
+        }
     }
 }
 
@@ -71,12 +75,20 @@ impl ListQuery {
 
 /// A moment, or a day: its beginning, or with `end` the beginning of the next one, so that `to` includes its day.
 fn moment(text: &str, zone: &TimeZone, end: bool) -> Result<UnixMillis, ApiError> {
-    let bad = || ApiError::BadQuery("from and to are days (2026-11-22) or moments (2026-11-22T10:00:00Z, a + written %2B)");
+    let bad = || {
+        ApiError::BadQuery(
+            "from and to are days (2026-11-22) or moments (2026-11-22T10:00:00Z, a + written %2B)",
+        )
+    };
     if text.len() > "2026-11-22".len() {
         return UnixMillis::parse_rfc3339(text).ok_or_else(bad);
     }
     let day: Date = text.parse().map_err(|_| bad())?;
-    let day = if end { day.tomorrow().map_err(|_| bad())? } else { day };
+    let day = if end {
+        day.tomorrow().map_err(|_| bad())?
+    } else {
+        day
+    };
     let start = day.to_zoned(zone.clone()).map_err(|_| bad())?;
     Ok(UnixMillis(start.timestamp().as_millisecond()))
 }
@@ -109,12 +121,17 @@ mod tests {
     #[test]
     fn everything_is_optional_and_empty_values_do_not_narrow() {
         assert_eq!(parse("").unwrap(), ListQuery::default());
-        assert_eq!(parse("q=&status=&from=&limit=&other=1").unwrap(), ListQuery::default());
+        assert_eq!(
+            parse("q=&status=&from=&limit=&other=1").unwrap(),
+            ListQuery::default()
+        );
     }
 
     #[test]
     fn a_whole_query_is_read() {
-        let list = parse("status=failed,new&q=%D7%A9%D7%99%D7%A4%D7%95%D7%A5+a&phone=%2B97250&limit=100&cursor=x").unwrap();
+        let list =
+            parse("status=failed,new&q=%D7%A9%D7%99%D7%A4%D7%95%D7%A5+a&phone=%2B97250&limit=100&cursor=x")
+                .unwrap();
         assert_eq!(list.filter.status, [Status::New, Status::Failed]);
         assert_eq!(list.filter.q.as_deref(), Some("שיפוץ a"));
         assert_eq!(list.filter.phone.as_deref(), Some("+97250"));
@@ -128,13 +145,25 @@ mod tests {
         assert_eq!(list.filter.from, at("2026-11-21T22:00:00Z"));
         assert_eq!(list.filter.to, at("2026-11-22T22:00:00Z"));
         let list = parse("from=2026-11-22T10:00:00Z&to=2026-11-22T12:00:00%2B02:00").unwrap();
-        assert_eq!((list.filter.from, list.filter.to), (at("2026-11-22T10:00:00Z"), at("2026-11-22T10:00:00Z")));
+        assert_eq!(
+            (list.filter.from, list.filter.to),
+            (at("2026-11-22T10:00:00Z"), at("2026-11-22T10:00:00Z"))
+        );
     }
 
     #[test]
     fn what_cannot_be_understood_is_refused() {
         let long = format!("q={}", "x".repeat(201));
-        for query in ["status=done", "from=yesterday", "to=2026-13-01", "limit=0", "limit=101", "limit=-1", long.as_str(), "to=9999-12-31"] {
+        for query in [
+            "status=done",
+            "from=yesterday",
+            "to=2026-13-01",
+            "limit=0",
+            "limit=101",
+            "limit=-1",
+            long.as_str(),
+            "to=9999-12-31",
+        ] {
             assert!(matches!(parse(query), Err(ApiError::BadQuery(_))), "{query}");
         }
     }

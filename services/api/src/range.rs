@@ -18,8 +18,12 @@ pub(crate) enum Slice {
 
 /// Reads the header against a file of `length` bytes (RFC 9110, section 14).
 pub(crate) fn slice(header: Option<&str>, length: u64) -> Slice {
-    let Some(spec) = header.and_then(|text| text.trim().strip_prefix("bytes=")) else { return Slice::Whole };
-    let Some((first, last)) = spec.trim().split_once('-') else { return Slice::Whole };
+    let Some(spec) = header.and_then(|text| text.trim().strip_prefix("bytes=")) else {
+        return Slice::Whole;
+    };
+    let Some((first, last)) = spec.trim().split_once('-') else {
+        return Slice::Whole;
+    };
     // Several ranges would need a multipart answer; a server may always answer with the whole.
     if last.contains(',') {
         return Slice::Whole;
@@ -29,7 +33,10 @@ pub(crate) fn slice(header: Option<&str>, length: u64) -> Slice {
             if suffix == 0 || length == 0 {
                 Slice::Unsatisfiable
             } else {
-                Slice::Part { first: length.saturating_sub(suffix), last: length - 1 }
+                Slice::Part {
+                    first: length.saturating_sub(suffix),
+                    last: length - 1,
+                }
             }
         }
         (Ok(Some(first)), Ok(last)) => {
@@ -38,7 +45,10 @@ pub(crate) fn slice(header: Option<&str>, length: u64) -> Slice {
             } else if first >= length {
                 Slice::Unsatisfiable
             } else {
-                Slice::Part { first, last: last.unwrap_or(u64::MAX).min(length - 1) }
+                Slice::Part {
+                    first,
+                    last: last.unwrap_or(u64::MAX).min(length - 1),
+                }
             }
         }
         _ => Slice::Whole,

@@ -7,12 +7,25 @@ use jiff::{Timestamp, Zoned};
 use crate::words::Words;
 
 /// What providers write in place of a number that the caller withheld.
-const WITHHELD: [&str; 7] =
-    ["", "anonymous", "unknown", "restricted", "unavailable", "blocked", "private"];
+const WITHHELD: [&str; 7] = [
+    "",
+    "anonymous",
+    "unknown",
+    "restricted",
+    "unavailable",
+    "blocked",
+    "private",
+];
 
 /// Numbers that spell such a word on a keypad, for networks that insist on digits.
-const WITHHELD_NUMBERS: [&str; 6] =
-    ["+266696687", "+7378742833", "+2562533", "+8566696", "+86282452253", "+464"];
+const WITHHELD_NUMBERS: [&str; 6] = [
+    "+266696687",
+    "+7378742833",
+    "+2562533",
+    "+8566696",
+    "+86282452253",
+    "+464",
+];
 
 /// Whether the caller withheld the number.
 pub(crate) fn is_withheld(number: &PhoneNumber) -> bool {
@@ -30,7 +43,9 @@ pub(crate) fn can_call_back(number: &PhoneNumber) -> bool {
 /// Only for numbers that are not withheld; see [`is_withheld`].
 pub(crate) fn phone(number: &PhoneNumber) -> String {
     let text = number.as_str().trim();
-    let Some(national) = text.strip_prefix("+972") else { return text.to_owned() };
+    let Some(national) = text.strip_prefix("+972") else {
+        return text.to_owned();
+    };
     if !national.bytes().all(|b| b.is_ascii_digit()) {
         return text.to_owned();
     }
@@ -50,7 +65,11 @@ pub(crate) fn phone(number: &PhoneNumber) -> String {
 /// `0:24`, `12:05`, `1:02:05`.
 pub(crate) fn length(seconds: u64) -> String {
     let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-    if hours > 0 { format!("{hours}:{minutes:02}:{seconds:02}") } else { format!("{minutes}:{seconds:02}") }
+    if hours > 0 {
+        format!("{hours}:{minutes:02}:{seconds:02}")
+    } else {
+        format!("{minutes}:{seconds:02}")
+    }
 }
 
 /// A length in milliseconds, rounded to the nearest second but never to nothing: `0:24`.
@@ -61,8 +80,14 @@ pub(crate) fn length_ms(millis: u64) -> String {
 
 /// A moment in `zone`; one outside what a calendar can hold is clamped.
 fn zoned(moment: UnixMillis, zone: &TimeZone) -> Zoned {
-    let clamped = if moment.0 < 0 { Timestamp::MIN } else { Timestamp::MAX };
-    Timestamp::from_millisecond(moment.0).unwrap_or(clamped).to_zoned(zone.clone())
+    let clamped = if moment.0 < 0 {
+        Timestamp::MIN
+    } else {
+        Timestamp::MAX
+    };
+    Timestamp::from_millisecond(moment.0)
+        .unwrap_or(clamped)
+        .to_zoned(zone.clone())
 }
 
 /// `היום 14:05`, `אתמול 14:05`, then `22.11.2026`.
@@ -72,7 +97,11 @@ pub(crate) fn day_and_time(moment: UnixMillis, now: UnixMillis, zone: &TimeZone,
     if then.date() == now.date() {
         return format!("{} {time}", words.today);
     }
-    if now.date().yesterday().is_ok_and(|yesterday| yesterday == then.date()) {
+    if now
+        .date()
+        .yesterday()
+        .is_ok_and(|yesterday| yesterday == then.date())
+    {
         return format!("{} {time}", words.yesterday);
     }
     format!("{}.{}.{}", then.day(), then.month(), then.year())
@@ -81,7 +110,13 @@ pub(crate) fn day_and_time(moment: UnixMillis, now: UnixMillis, zone: &TimeZone,
 /// `22.11.2026 14:05:12`: the whole moment, for the card and for titles.
 pub(crate) fn full(moment: UnixMillis, zone: &TimeZone) -> String {
     let then = zoned(moment, zone);
-    format!("{}.{}.{} {}", then.day(), then.month(), then.year(), clock(moment, zone))
+    format!(
+        "{}.{}.{} {}",
+        then.day(),
+        then.month(),
+        then.year(),
+        clock(moment, zone)
+    )
 }
 
 /// `12:04:05`.
@@ -111,14 +146,30 @@ mod tests {
 
     #[test]
     fn other_numbers_stay_as_they_came() {
-        for text in ["+15551234567", "+1555", "+972", "+9725012345678", "+97212345678", "client:dana", "sip:a@b", "+972٥٠١٢٣٤٥٦٧"] {
+        for text in [
+            "+15551234567",
+            "+1555",
+            "+972",
+            "+9725012345678",
+            "+97212345678",
+            "client:dana",
+            "sip:a@b",
+            "+972٥٠١٢٣٤٥٦٧",
+        ] {
             assert_eq!(pretty(text), text);
         }
     }
 
     #[test]
     fn withheld_numbers_are_known_and_cannot_be_called() {
-        for text in ["anonymous", "Anonymous", "unknown", "", "+266696687", "Restricted"] {
+        for text in [
+            "anonymous",
+            "Anonymous",
+            "unknown",
+            "",
+            "+266696687",
+            "Restricted",
+        ] {
             let number = PhoneNumber::from(text);
             assert!(is_withheld(&number), "{text}");
             assert!(!can_call_back(&number), "{text}");

@@ -58,12 +58,20 @@ impl Feed {
     pub(crate) fn start(leads: Arc<dyn ReadLeads>, bus: Bus, lifecycle: &Lifecycle) -> Self {
         let (sender, _) = broadcast::channel(CHANGES_WAITING_MAX);
         let soft = lifecycle.soft();
-        let poller = Poller { leads, sender: sender.clone(), last: None, failing: false };
+        let poller = Poller {
+            leads,
+            sender: sender.clone(),
+            last: None,
+            failing: false,
+        };
         lifecycle.spawn("api-live-updates", async move {
             poller.run(bus, soft).await;
             Ok::<(), BoxError>(())
         });
-        Self { sender, slots: Arc::new(Semaphore::new(CLIENTS_MAX)) }
+        Self {
+            sender,
+            slots: Arc::new(Semaphore::new(CLIENTS_MAX)),
+        }
     }
 }
 
@@ -118,7 +126,9 @@ impl Poller {
         self.last = Some(last);
         while last < newest {
             let changes = self.leads.changes_since(last, CHANGES_READ_MAX).await?;
-            let Some(end) = changes.last().map(|change| change.position) else { break };
+            let Some(end) = changes.last().map(|change| change.position) else {
+                break;
+            };
             for change in changes {
                 // An error says that nobody follows.
                 let _ = self.sender.send(change);
@@ -153,7 +163,11 @@ struct Slot {
 impl Slot {
     fn take(feed: &Feed, metrics: &Metrics) -> Option<Self> {
         let permit = Arc::clone(&feed.slots).try_acquire_owned().ok()?;
-        let slot = Self { slots: Arc::clone(&feed.slots), metrics: metrics.clone(), permit: Some(permit) };
+        let slot = Self {
+            slots: Arc::clone(&feed.slots),
+            metrics: metrics.clone(),
+            permit: Some(permit),
+        };
         slot.count();
         Some(slot)
     }
@@ -229,9 +243,13 @@ pub(crate) async fn follow(app: &App, after: Option<u64>) -> Result<Response, Ap
     };
     let hello = stream::once(async { Ok(Event::default().comment("callfold").retry(RETRY)) });
     let events = hello.chain(changes(follower)).take_until(Box::pin(end));
-    let mut response = Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response();
+    let mut response = Sse::new(events)
+        .keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
+        .into_response();
     // Proxies that collect answers would hold updates back.
-    response.headers_mut().insert("x-accel-buffering", axum::http::HeaderValue::from_static("no"));
+    response
+        .headers_mut()
+        .insert("x-accel-buffering", axum::http::HeaderValue::from_static("no"));
     Ok(response)
 }
 
@@ -239,9 +257,16 @@ fn changes(follower: Follower) -> impl Stream<Item = Result<Event, Infallible>> 
     stream::unfold(follower, async |mut follower| {
         loop {
             let change = follower.next().await?;
-            let notice =
-                LeadNotice { call_sid: &change.call_sid, status: change.status, position: change.position };
-            match Event::default().event("lead").id(change.position.to_string()).json_data(&notice) {
+            let notice = LeadNotice {
+                call_sid: &change.call_sid,
+                status: change.status,
+                position: change.position,
+            };
+            match Event::default()
+                .event("lead")
+                .id(change.position.to_string())
+                .json_data(&notice)
+            {
                 Ok(event) => return Some((Ok(event), follower)),
                 Err(error) => tracing::error!(%error, "could not encode a live update"),
             }

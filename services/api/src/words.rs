@@ -189,7 +189,7 @@ pub(crate) static HEBREW: Words = Words {
     stage_retrying: "מנסה שוב",
     stage_done: "בוצע",
     stage_failed: "נכשל",
-    stage_skipped: "לא נדרש",
+    stage_skipped: "דולג",
     attempt: "ניסיון {} מתוך {}",
     attempts_made: "אחרי {} ניסיונות",
     next_at: "הבא ב־{}",
@@ -214,7 +214,7 @@ pub(crate) static HEBREW: Words = Words {
 
     sign_in: "כניסה",
     sign_in_needed: "כדי לראות את הלידים צריך להיכנס.",
-    sign_in_how: "נכנסים באמצעות קישור חד־פעמי: הפקודה callfold up מדפיסה אותו כשהמערכת עולה. הקישור תקף 15 דקות; הפעלה מחדש מדפיסה קישור חדש.",
+    sign_in_how: "נכנסים באמצעות קישור חד־פעמי: הפקודה callfold\u{a0}up מדפיסה אותו כשהמערכת עולה. הקישור תקף 15 דקות; הפעלה מחדש מדפיסה קישור חדש.",
     sign_in_ready: "לחיצה על הכפתור פותחת את רשימת הלידים בדפדפן הזה.",
     sign_in_once: "הקישור תקף לכניסה אחת.",
     sign_in_spent: "הקישור כבר נוצל או שפג תוקפו.",

@@ -28,12 +28,24 @@ async fn with_leads() -> (TestStage, Router) {
     let now = clock.now();
     let mut stage = TestStage::start(clock).await;
     every_state(&mut stage, now).await;
-    let api = stage.api(None, Warnings { demonstration_model: true, unsigned_webhooks: true }).await;
+    let api = stage
+        .api(
+            None,
+            Warnings {
+                demonstration_model: true,
+                unsigned_webhooks: true,
+            },
+        )
+        .await;
     (stage, api.router())
 }
 
 fn header<'a>(response: &'a Response<Body>, name: &str) -> &'a str {
-    response.headers().get(name).map(|value| value.to_str().unwrap()).unwrap_or_default()
+    response
+        .headers()
+        .get(name)
+        .map(|value| value.to_str().unwrap())
+        .unwrap_or_default()
 }
 
 async fn problem(response: Response<Body>) -> (u16, Value) {
@@ -45,7 +57,12 @@ async fn problem(response: Response<Body>) -> (u16, Value) {
 }
 
 fn sids(list: &Value) -> Vec<&str> {
-    list["leads"].as_array().unwrap().iter().map(|lead| lead["call_sid"].as_str().unwrap()).collect()
+    list["leads"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|lead| lead["call_sid"].as_str().unwrap())
+        .collect()
 }
 
 #[tokio::test]
@@ -86,7 +103,11 @@ async fn leads_are_listed_newest_first_filtered_and_in_pages() {
     }
     for query in ["status=x", "limit=0", "cursor=x", "from=x"] {
         let (status, told) = problem(get(&router, &format!("/api/v1/leads?{query}")).await).await;
-        assert_eq!((status, &told["type"]), (400, &Value::from("/problems/bad-query")), "{query}");
+        assert_eq!(
+            (status, &told["type"]),
+            (400, &Value::from("/problems/bad-query")),
+            "{query}"
+        );
     }
 }
 
@@ -103,13 +124,20 @@ async fn a_lead_has_an_etag_and_is_not_sent_twice() {
     assert_eq!(lead["summary_title"], "הצעת מחיר לשיפוץ מטבח בתל אביב");
     assert_eq!(lead["stages"]["transcribe"]["state"], "done");
     for known in [tag.clone(), format!("\"1\", W/{tag}"), "*".to_owned()] {
-        let request = with_token("/api/v1/leads/CAdone").header("if-none-match", known).body(Body::empty()).unwrap();
+        let request = with_token("/api/v1/leads/CAdone")
+            .header("if-none-match", known)
+            .body(Body::empty())
+            .unwrap();
         let response = send(&router, request).await;
         assert_eq!(response.status(), StatusCode::NOT_MODIFIED);
         assert_eq!(header(&response, "etag"), tag);
         assert!(bytes(response).await.is_empty());
     }
-    for path in ["/api/v1/leads/CAnone", "/api/v1/leads/not-an-id", "/api/v1/nothing"] {
+    for path in [
+        "/api/v1/leads/CAnone",
+        "/api/v1/leads/not-an-id",
+        "/api/v1/nothing",
+    ] {
         assert_eq!(problem(get(&router, path).await).await.0, 404, "{path}");
     }
     let request = Request::post("/api/v1/leads/CAdone").body(Body::empty()).unwrap();
@@ -121,16 +149,32 @@ async fn a_story_tells_every_event_in_order() {
     let (mut stage, router) = with_leads().await;
     let story = json(get(&router, "/api/v1/leads/CAfailed/events").await).await;
     let events = story["events"].as_array().unwrap();
-    let kinds: Vec<&str> = events.iter().map(|event| event["kind"].as_str().unwrap()).collect();
+    let kinds: Vec<&str> = events
+        .iter()
+        .map(|event| event["kind"].as_str().unwrap())
+        .collect();
     assert_eq!(
         kinds,
-        ["call_started", "recording_started", "call_ended", "recording_ready", "stage_failed", "stage_failed"]
+        [
+            "call_started",
+            "recording_started",
+            "call_ended",
+            "recording_ready",
+            "stage_failed",
+            "stage_failed"
+        ]
     );
-    let positions: Vec<u64> = events.iter().map(|event| event["position"].as_u64().unwrap()).collect();
+    let positions: Vec<u64> = events
+        .iter()
+        .map(|event| event["position"].as_u64().unwrap())
+        .collect();
     assert!(positions.is_sorted());
     let last = events.last().unwrap();
     assert_eq!(last["key"], "REfailed-0-download-8");
-    assert_eq!((&last["version"], &last["lane"], &last["run"]), (&1.into(), &"new".into(), &0.into()));
+    assert_eq!(
+        (&last["version"], &last["lane"], &last["run"]),
+        (&1.into(), &"new".into(), &0.into())
+    );
     assert_eq!(last["data"]["text"], "HTTP 404 from the media host");
     assert_eq!(story["next_after"], Value::Null);
 
@@ -139,15 +183,36 @@ async fn a_story_tells_every_event_in_order() {
     let story = json(get(&router, &format!("/api/v1/leads/CAfailed/events?after={after}")).await).await;
     assert_eq!(story["events"].as_array().unwrap().len(), 2);
 
-    assert_eq!(problem(get(&router, "/api/v1/leads/CAnone/events").await).await.0, 404);
-    assert_eq!(problem(get(&router, "/api/v1/leads/CAdone/events?after=x").await).await.0, 400);
+    assert_eq!(
+        problem(get(&router, "/api/v1/leads/CAnone/events").await).await.0,
+        404
+    );
+    assert_eq!(
+        problem(get(&router, "/api/v1/leads/CAdone/events?after=x").await)
+            .await
+            .0,
+        400
+    );
 
     // Long stories come in parts.
     let began = UnixMillis::parse_rfc3339(NOW).unwrap();
-    let mut call = stage.call("long", "+972501234567", began).started().await.recorded().await;
+    let mut call = stage
+        .call("long", "+972501234567", began)
+        .started()
+        .await
+        .recorded()
+        .await;
     for attempt in 1..=205 {
         let class = callfold_schema::event::FailureClass::Timeout;
-        call = call.failed(callfold_schema::Stage::Download, attempt, class, "no answer", Some(1000)).await;
+        call = call
+            .failed(
+                callfold_schema::Stage::Download,
+                attempt,
+                class,
+                "no answer",
+                Some(1000),
+            )
+            .await;
     }
     let story = json(get(&router, "/api/v1/leads/CAlong/events").await).await;
     assert_eq!(story["events"].as_array().unwrap().len(), 200);
@@ -167,7 +232,10 @@ async fn recordings_are_sent_whole_and_in_parts() {
     assert_eq!(header(&response, "content-type"), "audio/x-wav");
     assert_eq!(header(&response, "accept-ranges"), "bytes");
     assert_eq!(header(&response, "content-length"), audio.len().to_string());
-    assert_eq!(header(&response, "content-disposition"), "inline; filename=\"REdone.wav\"");
+    assert_eq!(
+        header(&response, "content-disposition"),
+        "inline; filename=\"REdone.wav\""
+    );
     let tag = header(&response, "etag").to_owned();
     assert!(bytes(response).await == audio);
 
@@ -180,20 +248,35 @@ async fn recordings_are_sent_whole_and_in_parts() {
     };
     let response = ranged("bytes=44-143", None).await;
     assert_eq!(response.status(), StatusCode::PARTIAL_CONTENT);
-    assert_eq!(header(&response, "content-range"), format!("bytes 44-143/{}", audio.len()));
+    assert_eq!(
+        header(&response, "content-range"),
+        format!("bytes 44-143/{}", audio.len())
+    );
     assert_eq!(header(&response, "content-length"), "100");
     assert!(bytes(response).await == audio[44..144]);
     let response = ranged("bytes=-10", Some(&tag)).await;
     assert_eq!(response.status(), StatusCode::PARTIAL_CONTENT);
     assert!(bytes(response).await == audio[audio.len() - 10..]);
-    assert_eq!(ranged("bytes=0-9", Some("\"another\"")).await.status(), StatusCode::OK);
+    assert_eq!(
+        ranged("bytes=0-9", Some("\"another\"")).await.status(),
+        StatusCode::OK
+    );
     let response = ranged("bytes=99999999-", None).await;
-    assert_eq!(header(&response, "content-range"), format!("bytes */{}", audio.len()));
+    assert_eq!(
+        header(&response, "content-range"),
+        format!("bytes */{}", audio.len())
+    );
     assert_eq!(problem(response).await.0, 416);
-    let request = with_token(path).header("if-none-match", &tag).body(Body::empty()).unwrap();
+    let request = with_token(path)
+        .header("if-none-match", &tag)
+        .body(Body::empty())
+        .unwrap();
     assert_eq!(send(&router, request).await.status(), StatusCode::NOT_MODIFIED);
 
-    for missing in ["/api/v1/leads/CAdone/recordings/REother", "/api/v1/leads/CAfailed/recordings/REfailed"] {
+    for missing in [
+        "/api/v1/leads/CAdone/recordings/REother",
+        "/api/v1/leads/CAfailed/recordings/REfailed",
+    ] {
         assert_eq!(problem(get(&router, missing).await).await.0, 404, "{missing}");
     }
 }
@@ -210,7 +293,12 @@ async fn nothing_is_told_to_strangers() {
         "/api/openapi.json",
         "/api/v1/nothing",
     ] {
-        for credentials in [None, Some("Bearer "), Some("Bearer a-token-for-tests-onlx"), Some("Basic YTpi")] {
+        for credentials in [
+            None,
+            Some("Bearer "),
+            Some("Bearer a-token-for-tests-onlx"),
+            Some("Basic YTpi"),
+        ] {
             let mut request = Request::get(path).header("cookie", "callfold_session=made-up");
             if let Some(credentials) = credentials {
                 request = request.header("authorization", credentials);
@@ -225,7 +313,7 @@ async fn nothing_is_told_to_strangers() {
         assert_eq!(response.status(), StatusCode::UNAUTHORIZED, "{path}");
         assert!(header(&response, "content-type").starts_with("text/html"));
         let page = text(response).await;
-        assert!(page.contains("callfold up"), "says how to get in");
+        assert!(page.contains("callfold\u{a0}up"), "says how to get in");
         assert!(!page.contains("דוד") && !page.contains("מודל הדגמה"), "{path}");
     }
     let response = send(&router, Request::get("/nothing").body(Body::empty()).unwrap()).await;
@@ -245,11 +333,18 @@ async fn use_link(router: &Router, link: &str) -> Response<Body> {
 }
 
 fn cookie_of(response: &Response<Body>) -> String {
-    header(response, "set-cookie").split(';').next().unwrap().to_owned()
+    header(response, "set-cookie")
+        .split(';')
+        .next()
+        .unwrap()
+        .to_owned()
 }
 
 async fn visit(router: &Router, cookie: &str) -> StatusCode {
-    let request = Request::get("/").header("cookie", format!("other=1; {cookie}")).body(Body::empty()).unwrap();
+    let request = Request::get("/")
+        .header("cookie", format!("other=1; {cookie}"))
+        .body(Body::empty())
+        .unwrap();
     send(router, request).await.status()
 }
 
@@ -257,7 +352,9 @@ async fn visit(router: &Router, cookie: &str) -> StatusCode {
 async fn a_link_signs_in_once_and_looking_at_it_does_not_use_it_up() {
     let clock = clock();
     let stage = TestStage::start(Arc::clone(&clock) as _).await;
-    let api: Api = stage.api(Some("https://calls.example.com"), Warnings::default()).await;
+    let api: Api = stage
+        .api(Some("https://calls.example.com"), Warnings::default())
+        .await;
     let router = api.router();
     let link = api.issue_sign_in_link();
 
@@ -267,7 +364,11 @@ async fn a_link_signs_in_once_and_looking_at_it_does_not_use_it_up() {
         assert_eq!(response.status(), StatusCode::OK);
         assert_eq!(header(&response, "set-cookie"), "");
         assert_eq!(header(&response, "cache-control"), "no-store");
-        assert!(text(response).await.contains("method=\"post\" action=\"/signin\""));
+        assert!(
+            text(response)
+                .await
+                .contains("method=\"post\" action=\"/signin\"")
+        );
     }
     let response = use_link(&router, &link).await;
     assert_eq!(response.status(), StatusCode::SEE_OTHER);
@@ -285,7 +386,10 @@ async fn a_link_signs_in_once_and_looking_at_it_does_not_use_it_up() {
     assert_eq!(response.status(), StatusCode::GONE);
 
     // Another process of the same broker knows the session; after its end nobody does.
-    let other = stage.api(Some("https://calls.example.com"), Warnings::default()).await.router();
+    let other = stage
+        .api(Some("https://calls.example.com"), Warnings::default())
+        .await
+        .router();
     assert_eq!(visit(&other, &cookie).await, StatusCode::OK);
     clock.advance_ms(12 * 60 * 60 * 1000 - 1);
     assert_eq!(visit(&router, &cookie).await, StatusCode::OK);
@@ -305,7 +409,10 @@ async fn signing_out_ends_the_session_and_other_sites_cannot_do_it() {
     let api = stage.api(None, Warnings::default()).await;
     let router = api.router();
     let response = use_link(&router, &api.issue_sign_in_link()).await;
-    assert!(!header(&response, "set-cookie").contains("Secure"), "the address is not https");
+    assert!(
+        !header(&response, "set-cookie").contains("Secure"),
+        "the address is not https"
+    );
     let cookie = cookie_of(&response);
 
     let sign_out = async |name: &str, value: &str| {
@@ -368,7 +475,10 @@ async fn the_table_away_is_said_without_inner_words() {
     let (status, told) = problem(response).await;
     assert_eq!(status, 503);
     let told = told.to_string().to_lowercase();
-    assert!(!told.contains("sql") && !told.contains("pool") && !told.contains("closed"), "{told}");
+    assert!(
+        !told.contains("sql") && !told.contains("pool") && !told.contains("closed"),
+        "{told}"
+    );
     let response = get(&router, "/").await;
     assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert!(text(response).await.contains("לא זמין כרגע"));
@@ -382,11 +492,17 @@ async fn lead_events(response: Response<Body>, count: usize) -> Vec<(u64, Value)
     let mut told = String::new();
     let mut events = Vec::new();
     while events.len() < count {
-        let chunk = tokio::time::timeout(PATIENCE, stream.next()).await.expect("an event comes").unwrap().unwrap();
+        let chunk = tokio::time::timeout(PATIENCE, stream.next())
+            .await
+            .expect("an event comes")
+            .unwrap()
+            .unwrap();
         told.push_str(std::str::from_utf8(&chunk).unwrap());
         while let Some((event, rest)) = told.split_once("\n\n") {
             let field = |name: &str| {
-                event.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": ").map(str::to_owned))
+                event
+                    .lines()
+                    .find_map(|line| line.strip_prefix(name)?.strip_prefix(": ").map(str::to_owned))
             };
             if field("event").as_deref() == Some("lead") {
                 let data = serde_json::from_str(&field("data").unwrap()).unwrap();
@@ -414,28 +530,54 @@ async fn live_updates_come_at_once_and_take_up_where_they_ended() {
     stage.call("live", "+972501234567", now).started().await;
     let events = lead_events(following, 1).await;
     let (first, data) = &events[0];
-    assert_eq!((&data["call_sid"], &data["status"]), (&"CAlive".into(), &"new".into()));
+    assert_eq!(
+        (&data["call_sid"], &data["status"]),
+        (&"CAlive".into(), &"new".into())
+    );
     assert_eq!(data["position"], *first);
 
     // While nobody listens, two leads change, one of them twice.
-    stage.call("missed", "+972501234567", now).started().await.recording().await;
+    stage
+        .call("missed", "+972501234567", now)
+        .started()
+        .await
+        .recording()
+        .await;
     stage.call("also", "+972501234567", now).started().await;
     let events = lead_events(follow(&router, Some(*first)).await, 2).await;
-    let told: Vec<_> = events.iter().map(|(_, data)| (data["call_sid"].clone(), data["status"].clone())).collect();
-    assert_eq!(told, [("CAmissed".into(), "recording".into()), ("CAalso".into(), "new".into())]);
+    let told: Vec<_> = events
+        .iter()
+        .map(|(_, data)| (data["call_sid"].clone(), data["status"].clone()))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            ("CAmissed".into(), "recording".into()),
+            ("CAalso".into(), "new".into())
+        ]
+    );
     assert!(events[0].0 < events[1].0 && *first < events[0].0);
 
     // By the address, as a page begins; the header of a browser that comes back goes first.
     let path = format!("/api/v1/events?last_event_id={first}");
     assert_eq!(lead_events(get(&router, &path).await, 2).await.len(), 2);
-    let request = with_token(&path).header("last-event-id", events[0].0.to_string()).body(Body::empty()).unwrap();
-    assert_eq!(lead_events(send(&router, request).await, 1).await[0].1["call_sid"], "CAalso");
+    let request = with_token(&path)
+        .header("last-event-id", events[0].0.to_string())
+        .body(Body::empty())
+        .unwrap();
+    assert_eq!(
+        lead_events(send(&router, request).await, 1).await[0].1["call_sid"],
+        "CAalso"
+    );
 
     // A position of another table.
     let following = follow(&router, Some(u64::MAX)).await;
     stage.call("beyond", "+972501234567", now).started().await;
     assert_eq!(lead_events(following, 1).await[0].1["call_sid"], "CAbeyond");
-    let request = with_token("/api/v1/events").header("last-event-id", "x").body(Body::empty()).unwrap();
+    let request = with_token("/api/v1/events")
+        .header("last-event-id", "x")
+        .body(Body::empty())
+        .unwrap();
     assert_eq!(problem(send(&router, request).await).await.0, 400);
 }
 
@@ -447,10 +589,16 @@ async fn a_slow_follower_misses_nothing() {
     // More than wait for anybody: the slow one is sent to the table.
     let count = 300;
     for n in 0..count {
-        stage.call(&format!("burst{n}"), "+972501234567", now).started().await;
+        stage
+            .call(&format!("burst{n}"), "+972501234567", now)
+            .started()
+            .await;
     }
     let events = lead_events(slow, count).await;
-    let told: Vec<String> = events.iter().map(|(_, data)| data["call_sid"].as_str().unwrap().to_owned()).collect();
+    let told: Vec<String> = events
+        .iter()
+        .map(|(_, data)| data["call_sid"].as_str().unwrap().to_owned())
+        .collect();
     let expected: Vec<String> = (0..count).map(|n| format!("CAburst{n}")).collect();
     assert_eq!(told, expected);
 }
@@ -473,7 +621,9 @@ async fn followers_are_bounded_and_let_go_when_the_process_stops() {
     let last = follow(&router, None).await;
     assert_eq!(last.status(), StatusCode::OK);
     stage.lifecycle.stop();
-    tokio::time::timeout(PATIENCE, bytes(last)).await.expect("the stream ends");
+    tokio::time::timeout(PATIENCE, bytes(last))
+        .await
+        .expect("the stream ends");
     stage.lifecycle.stopped(PATIENCE).await.unwrap();
 }
 
@@ -484,8 +634,18 @@ async fn pages_are_hebrew_escaped_and_say_every_state() {
     assert!(page.contains("<html lang=\"he\" dir=\"rtl\">"));
     assert!(page.contains("&#60;script&#62;alert(1)&#60;/script&#62;") && !page.contains("<script>alert"));
     for word in [
-        "בשיחה עכשיו", "מקליט הודעה", "מתמלל…", "מסכם…", "ניתק לפני הצפצוף", "הודעה ללא דיבור", "לא התקבלה הקלטה",
-        "העיבוד נכשל", "מספר חסוי", "הצעת מחיר לשיפוץ מטבח בתל אביב", "מודל הדגמה", "החתימות של Twilio",
+        "בשיחה עכשיו",
+        "מקליט הודעה",
+        "מתמלל…",
+        "מסכם…",
+        "ניתק לפני הצפצוף",
+        "הודעה ללא דיבור",
+        "לא התקבלה הקלטה",
+        "העיבוד נכשל",
+        "מספר חסוי",
+        "הצעת מחיר לשיפוץ מטבח בתל אביב",
+        "מודל הדגמה",
+        "החתימות של Twilio",
     ] {
         assert!(page.contains(word), "{word}");
     }
@@ -505,7 +665,10 @@ async fn pages_are_hebrew_escaped_and_say_every_state() {
         assert!(card.contains(part), "{part}");
     }
     let card = text(get(&router, "/leads/CAretrying/card").await).await;
-    assert!(card.contains("ניסיון 3 מתוך 8 · הבא ב־14:04:") && card.contains("no answer within 30 s"), "{card}");
+    assert!(
+        card.contains("ניסיון 3 מתוך 8 · הבא ב־14:04:") && card.contains("no answer within 30 s"),
+        "{card}"
+    );
     assert!(!card.contains("<html"), "a fragment");
     let card = text(get(&router, "/leads/CAfailed").await).await;
     assert!(card.contains("אחרי 8 ניסיונות") && card.contains("HTTP 404 from the media host"));
@@ -536,12 +699,20 @@ async fn every_answer_is_guarded_and_assets_are_kept() {
     let (_stage, router) = with_leads().await;
     let page = get(&router, "/").await;
     let policy = header(&page, "content-security-policy").to_owned();
-    for part in ["default-src 'none'", "script-src 'self'", "frame-ancestors 'none'", "media-src 'self'"] {
+    for part in [
+        "default-src 'none'",
+        "script-src 'self'",
+        "frame-ancestors 'none'",
+        "media-src 'self'",
+    ] {
         assert!(policy.contains(part), "{policy}");
     }
     assert!(!policy.contains("unsafe"));
     let html = text(page).await;
-    assert!(!html.contains("style=\"") && !html.contains("<style") && !html.contains(" onclick"), "nothing inline");
+    assert!(
+        !html.contains("style=\"") && !html.contains("<style") && !html.contains(" onclick"),
+        "nothing inline"
+    );
     for response in [
         get(&router, "/").await,
         get(&router, "/api/v1/leads").await,
@@ -552,16 +723,26 @@ async fn every_answer_is_guarded_and_assets_are_kept() {
         assert_eq!(header(&response, "x-content-type-options"), "nosniff");
         assert_eq!(header(&response, "content-security-policy"), policy);
     }
-    let mut assets: Vec<&str> = html.split('"').filter(|part| part.starts_with("/assets/")).collect();
+    let mut assets: Vec<&str> = html
+        .split('"')
+        .filter(|part| part.starts_with("/assets/"))
+        .collect();
     assets.sort_unstable();
     assert_eq!(assets.len(), 3, "{assets:?}");
     for asset in assets {
         // Without signing in.
         let response = send(&router, Request::get(asset).body(Body::empty()).unwrap()).await;
         assert_eq!(response.status(), StatusCode::OK, "{asset}");
-        assert_eq!(header(&response, "cache-control"), "public, max-age=31536000, immutable");
+        assert_eq!(
+            header(&response, "cache-control"),
+            "public, max-age=31536000, immutable"
+        );
     }
-    let response = send(&router, Request::get("/assets/app-0.js").body(Body::empty()).unwrap()).await;
+    let response = send(
+        &router,
+        Request::get("/assets/app-0.js").body(Body::empty()).unwrap(),
+    )
+    .await;
     assert_eq!(response.status(), StatusCode::NOT_FOUND);
 }
 
@@ -571,8 +752,13 @@ async fn the_api_describes_itself() {
     let document = json(get(&router, "/api/openapi.json").await).await;
     assert_eq!(document["openapi"], "3.1.0");
     let lead = json(get(&router, "/api/v1/leads/CAdone").await).await;
-    let described = document["components"]["schemas"]["Lead"]["properties"].as_object().unwrap();
+    let described = document["components"]["schemas"]["Lead"]["properties"]
+        .as_object()
+        .unwrap();
     for name in lead.as_object().unwrap().keys() {
-        assert!(described.contains_key(name), "{name} is answered and not described");
+        assert!(
+            described.contains_key(name),
+            "{name} is answered and not described"
+        );
     }
 }

@@ -150,6 +150,13 @@ impl StackConfig {
     }
 }
 
+/// What the settings cannot name; what is `None` is built from them.
+#[derive(Default)]
+pub struct Parts {
+    /// The speech engines, in the order in which they are asked.
+    pub engines: Option<callfold_transcriber::engine::Chain>,
+}
+
 /// Roles that run.
 pub struct Stack {
     /// Where they listen.
@@ -202,6 +209,18 @@ impl Stack {
         lifecycle: &Lifecycle,
         embedded: bool,
     ) -> anyhow::Result<Self> {
+        Self::start_with(config, bus, listener, lifecycle, embedded, Parts::default()).await
+    }
+
+    /// As [`Stack::start`], with parts of the caller's choice.
+    pub async fn start_with(
+        config: &StackConfig,
+        bus: &BusConfig,
+        listener: TcpListener,
+        lifecycle: &Lifecycle,
+        embedded: bool,
+        parts: Parts,
+    ) -> anyhow::Result<Self> {
         let address = listener.local_addr().context("could not read the address that is listened on")?;
         let has = |role: Role| config.roles.contains(&role);
         let clock: SharedClock = Arc::new(SystemClock);
@@ -253,7 +272,8 @@ impl Stack {
                 health: health.clone(),
                 gates,
             };
-            callfold_transcriber::build(&config.transcriber, deps).run(lifecycle);
+            let engines = parts.engines.unwrap_or_else(|| config.transcriber.chain());
+            callfold_transcriber::build_with(engines, config.transcriber.policy.clone(), deps).run(lifecycle);
         }
         if has(Role::Summarizer) {
             let handler = callfold_summarizer::build(&config.summarizer, metrics.clone());
@@ -261,7 +281,14 @@ impl Stack {
             run(Role::Summarizer, Arc::new(handler), config.summarizer.policy.clone());
         }
         if let (true, Some((_, write))) = (has(Role::Projector), &store) {
-            callfold_projector::start(&config.projector, bus.clone(), Arc::clone(write), lifecycle, embedded);
+            let deps = callfold_projector::Deps {
+                bus: bus.clone(),
+                leads: Arc::clone(write),
+                metrics: metrics.clone(),
+                health: health.part(Role::Projector.name(), gates),
+                embedded,
+            };
+            callfold_projector::start(&config.projector, deps, lifecycle);
         }
         if has(Role::Reconciler) {
             let (bus, reconciler, deps) = (bus.clone(), config.reconciler.clone(), stage_deps(Role::Reconciler));

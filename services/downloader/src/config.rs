@@ -83,13 +83,22 @@ impl DownloaderConfig {
     /// `CALLFOLD_RECORDING_SECS_MAX`, `CALLFOLD_RECORDING_FETCH_SECS`, `CALLFOLD_WORK_DIR`, and those of
     /// [`StagePolicy::from_settings`]. Without both an account and a token no credentials are sent.
     pub fn from_settings(settings: &mut Settings<'_>) -> Self {
-        let account_sid = settings.text("TWILIO_ACCOUNT_SID").map(|sid| sid.trim().to_owned());
-        let tokens = settings.secret("TWILIO_AUTH_TOKEN").map(|list| AuthToken::parse_list(list.expose()));
+        let account_sid = settings
+            .text("TWILIO_ACCOUNT_SID")
+            .map(|sid| sid.trim().to_owned());
+        let tokens = settings
+            .secret("TWILIO_AUTH_TOKEN")
+            .map(|list| AuthToken::parse_list(list.expose()));
         let credentials = match (account_sid, tokens) {
-            (Some(account_sid), Some(tokens)) if !tokens.is_empty() => Some(Credentials { account_sid, tokens }),
+            (Some(account_sid), Some(tokens)) if !tokens.is_empty() => {
+                Some(Credentials { account_sid, tokens })
+            }
             _ => None,
         };
-        if credentials.as_ref().is_some_and(|credentials| credentials.account_sid.contains(':')) {
+        if credentials
+            .as_ref()
+            .is_some_and(|credentials| credentials.account_sid.contains(':'))
+        {
             settings.mistake("TWILIO_ACCOUNT_SID", "holds a colon");
         }
         let hosts = settings.text("CALLFOLD_RECORDING_HOSTS").unwrap_or_default();
@@ -98,10 +107,27 @@ impl DownloaderConfig {
             AllowedHosts::default()
         });
         let defaults = Limits::default();
-        let bytes_max = settings.number("CALLFOLD_RECORDING_BYTES_MAX", BYTES_MAX, 1 << 10, 1 << 40, "bytes");
-        let duration_max = settings.number("CALLFOLD_RECORDING_SECS_MAX", DURATION_MAX_SECS, 1, 86_400, "seconds");
-        let total =
-            settings.number("CALLFOLD_RECORDING_FETCH_SECS", defaults.total.as_secs(), 1, 86_400, "seconds");
+        let bytes_max = settings.number(
+            "CALLFOLD_RECORDING_BYTES_MAX",
+            BYTES_MAX,
+            1 << 10,
+            1 << 40,
+            "bytes",
+        );
+        let duration_max = settings.number(
+            "CALLFOLD_RECORDING_SECS_MAX",
+            DURATION_MAX_SECS,
+            1,
+            86_400,
+            "seconds",
+        );
+        let total = settings.number(
+            "CALLFOLD_RECORDING_FETCH_SECS",
+            defaults.total.as_secs(),
+            1,
+            86_400,
+            "seconds",
+        );
         Self {
             credentials,
             allowed,
@@ -124,10 +150,17 @@ mod tests {
     use super::*;
 
     fn read(pairs: &[(&str, &str)]) -> (DownloaderConfig, String) {
-        let source: BTreeMap<String, String> = pairs.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect();
+        let source: BTreeMap<String, String> =
+            pairs.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect();
         let mut settings = Settings::new(&source);
         let config = DownloaderConfig::from_settings(&mut settings);
-        (config, settings.finish().err().map_or(String::new(), |errors| errors.to_string()))
+        (
+            config,
+            settings
+                .finish()
+                .err()
+                .map_or(String::new(), |errors| errors.to_string()),
+        )
     }
 
     #[test]
@@ -136,7 +169,13 @@ mod tests {
         assert!(read(&[("TWILIO_AUTH_TOKEN", "t")]).0.credentials.is_none());
         let (config, mistakes) = read(&[("TWILIO_ACCOUNT_SID", "AC1"), ("TWILIO_AUTH_TOKEN", "new, old")]);
         assert_eq!(mistakes, "");
-        assert_eq!(config.credentials.as_ref().map(|credentials| credentials.tokens.len()), Some(2));
+        assert_eq!(
+            config
+                .credentials
+                .as_ref()
+                .map(|credentials| credentials.tokens.len()),
+            Some(2)
+        );
         assert!(!format!("{config:?}").contains("old"));
     }
 
@@ -147,7 +186,10 @@ mod tests {
             ("CALLFOLD_RECORDING_BYTES_MAX", "12"),
             ("CALLFOLD_RECORDING_SECS_MAX", "x"),
         ]);
-        assert!(mistakes.contains("CALLFOLD_RECORDING_HOSTS: entry 2 is not host or host:port"), "{mistakes}");
+        assert!(
+            mistakes.contains("CALLFOLD_RECORDING_HOSTS: entry 2 is not host or host:port"),
+            "{mistakes}"
+        );
         assert!(mistakes.contains("CALLFOLD_RECORDING_BYTES_MAX"));
         assert!(mistakes.contains("CALLFOLD_RECORDING_SECS_MAX"));
     }

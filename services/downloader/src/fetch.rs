@@ -55,7 +55,7 @@ pub enum FetchError {
         /// How long the host asked to be left alone.
         retry_after: Option<Duration>,
     },
-    /// More than [`REDIRECTS_MAX`] redirects.
+    /// More redirects than are followed.
     #[error("the media host redirected more than {REDIRECTS_MAX} times")]
     TooManyRedirects,
     /// A redirect without an address.
@@ -156,9 +156,15 @@ impl FetchError {
             _ => None,
         };
         let class = self.class();
-        let failure = Failure { class, text: callfold_kit::chain(self), after };
+        let failure = Failure {
+            class,
+            text: callfold_kit::chain(self),
+            after,
+        };
         match class {
-            FailureClass::NotFound | FailureClass::NotAllowed | FailureClass::Refused => Outcome::Reject(failure),
+            FailureClass::NotFound | FailureClass::NotAllowed | FailureClass::Refused => {
+                Outcome::Reject(failure)
+            }
             _ => Outcome::Retry(failure),
         }
     }
@@ -173,7 +179,12 @@ impl Fetcher {
         credentials: Option<Credentials>,
         limits: Limits,
     ) -> Self {
-        Self { http, allowed, credentials, limits }
+        Self {
+            http,
+            allowed,
+            credentials,
+            limits,
+        }
     }
 
     /// Fetches `url`, an address that was found to be allowed, into an empty file.
@@ -186,7 +197,9 @@ impl Fetcher {
             self.store(response, &host, file).await
         };
         let total = self.limits.total;
-        timeout(total, whole).await.unwrap_or(Err(FetchError::TooSlow { total }))
+        timeout(total, whole)
+            .await
+            .unwrap_or(Err(FetchError::TooSlow { total }))
     }
 
     /// Asks until there is an answer with a body, or none.
@@ -233,29 +246,53 @@ impl Fetcher {
                     current = start.clone();
                 }
                 404 => return Err(FetchError::Missing),
-                _ => return Err(FetchError::Status { status, retry_after: retry_after(&response) }),
+                _ => {
+                    return Err(FetchError::Status {
+                        status,
+                        retry_after: retry_after(&response),
+                    });
+                }
             }
         }
     }
 
     fn tokens(&self) -> usize {
-        self.credentials.as_ref().map_or(0, |credentials| credentials.tokens.len())
+        self.credentials
+            .as_ref()
+            .map_or(0, |credentials| credentials.tokens.len())
     }
 
     /// Where a redirect leads, when something may be fetched from there.
     fn redirected(&self, from: &Url, response: &Response) -> Result<Url, FetchError> {
-        let location = response.headers().get(header::LOCATION).and_then(|value| value.to_str().ok());
-        let mut to = location.and_then(|to| from.join(to).ok()).ok_or(FetchError::RedirectMalformed)?;
+        let location = response
+            .headers()
+            .get(header::LOCATION)
+            .and_then(|value| value.to_str().ok());
+        let mut to = location
+            .and_then(|to| from.join(to).ok())
+            .ok_or(FetchError::RedirectMalformed)?;
         to.set_fragment(None);
         match refusal(&to, &self.allowed) {
             None => Ok(to),
-            Some(why) => Err(FetchError::RedirectRefused { host: host_of(&to), why }),
+            Some(why) => Err(FetchError::RedirectRefused {
+                host: host_of(&to),
+                why,
+            }),
         }
     }
 
     /// Writes the body into the file.
-    async fn store(&self, mut response: Response, host: &str, file: &mut File) -> Result<Fetched, FetchError> {
-        if let Some(kind) = response.headers().get(header::CONTENT_TYPE).and_then(|kind| text_kind(kind.as_bytes())) {
+    async fn store(
+        &self,
+        mut response: Response,
+        host: &str,
+        file: &mut File,
+    ) -> Result<Fetched, FetchError> {
+        if let Some(kind) = response
+            .headers()
+            .get(header::CONTENT_TYPE)
+            .and_then(|kind| text_kind(kind.as_bytes()))
+        {
             return Err(FetchError::NotMedia { kind });
         }
         let bytes_max = self.limits.bytes_max;
@@ -268,7 +305,12 @@ impl Fetcher {
         let mut bytes = 0_u64;
         loop {
             let chunk = match timeout(stall, response.chunk()).await {
-                Err(_) => return Err(FetchError::Stalled { host: host.to_owned(), stall }),
+                Err(_) => {
+                    return Err(FetchError::Stalled {
+                        host: host.to_owned(),
+                        stall,
+                    });
+                }
                 Ok(Err(error)) => return Err(from_reqwest(&error, host.to_owned(), stall)),
                 Ok(Ok(None)) => break,
                 Ok(Ok(Some(chunk))) => chunk,
@@ -287,7 +329,10 @@ impl Fetcher {
         if bytes == 0 {
             return Err(FetchError::Empty);
         }
-        Ok(Fetched { bytes, sha256: data_encoding::HEXLOWER.encode(&digest.finalize()) })
+        Ok(Fetched {
+            bytes,
+            sha256: data_encoding::HEXLOWER.encode(&digest.finalize()),
+        })
     }
 }
 
@@ -313,24 +358,43 @@ fn from_reqwest(error: &reqwest::Error, host: String, stall: Duration) -> FetchE
 fn host_of(url: &Url) -> String {
     /// Longest host that is shown, in characters.
     const SHOWN_MAX: usize = 120;
-    let host: String = url.host_str().unwrap_or("no host").chars().take(SHOWN_MAX).collect();
+    let host: String = url
+        .host_str()
+        .unwrap_or("no host")
+        .chars()
+        .take(SHOWN_MAX)
+        .collect();
     url.port().map_or(host.clone(), |port| format!("{host}:{port}"))
 }
 
 fn retry_after(response: &Response) -> Option<Duration> {
-    let seconds = response.headers().get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+    let seconds = response
+        .headers()
+        .get(header::RETRY_AFTER)?
+        .to_str()
+        .ok()?
+        .trim()
+        .parse()
+        .ok()?;
     Some(Duration::from_secs(seconds).min(RETRY_AFTER_MAX))
 }
 
 fn asks_for_two_channels(url: &Url) -> bool {
-    url.query_pairs().any(|(name, value)| name == "RequestedChannels" && value == "2")
+    url.query_pairs()
+        .any(|(name, value)| name == "RequestedChannels" && value == "2")
 }
 
 fn with_one_channel(url: &Url) -> Url {
-    let kept: Vec<(String, String)> =
-        url.query_pairs().filter(|(name, _)| name != "RequestedChannels").map(|(n, v)| (n.into(), v.into())).collect();
+    let kept: Vec<(String, String)> = url
+        .query_pairs()
+        .filter(|(name, _)| name != "RequestedChannels")
+        .map(|(n, v)| (n.into(), v.into()))
+        .collect();
     let mut url = url.clone();
-    url.query_pairs_mut().clear().extend_pairs(kept).append_pair("RequestedChannels", "1");
+    url.query_pairs_mut()
+        .clear()
+        .extend_pairs(kept)
+        .append_pair("RequestedChannels", "1");
     url
 }
 
@@ -368,7 +432,9 @@ fn refusal(url: &Url, allowed: &AllowedHosts) -> Option<&'static str> {
         Some(Host::Domain(name)) => {
             let name = name.trim_end_matches('.');
             let local = name == "localhost" || !name.contains('.');
-            let inner = [".localhost", ".local", ".internal", ".home.arpa"].iter().any(|end| name.ends_with(end));
+            let inner = [".localhost", ".local", ".internal", ".home.arpa"]
+                .iter()
+                .any(|end| name.ends_with(end));
             (local || inner).then_some("it is a name of a private network")
         }
         Some(Host::Ipv4(address)) => is_private_v4(address).then_some("it is a private address"),
@@ -430,7 +496,10 @@ mod tests {
             delays.push(delay.as_millis());
             age += delay;
         }
-        assert_eq!(delays[..8], [500, 1_000, 2_000, 4_000, 8_000, 16_000, 16_000, 16_000]);
+        assert_eq!(
+            delays[..8],
+            [500, 1_000, 2_000, 4_000, 8_000, 16_000, 16_000, 16_000]
+        );
         assert!(age >= patience && age < patience + Duration::from_secs(16));
     }
 
@@ -489,10 +558,22 @@ mod tests {
 
     #[test]
     fn texts_are_no_media() {
-        for kind in ["text/html; charset=utf-8", "TEXT/XML", "application/json", "application/problem+json", "text/plain"] {
+        for kind in [
+            "text/html; charset=utf-8",
+            "TEXT/XML",
+            "application/json",
+            "application/problem+json",
+            "text/plain",
+        ] {
             assert!(text_kind(kind.as_bytes()).is_some(), "{kind}");
         }
-        for kind in ["audio/x-wav", "audio/mpeg", "application/octet-stream", "", "binary/octet-stream"] {
+        for kind in [
+            "audio/x-wav",
+            "audio/mpeg",
+            "application/octet-stream",
+            "",
+            "binary/octet-stream",
+        ] {
             assert!(text_kind(kind.as_bytes()).is_none(), "{kind}");
         }
     }

@@ -48,7 +48,12 @@ impl Downloader {
         metrics: Metrics,
     ) -> Self {
         Self {
-            fetcher: Fetcher::new(http, config.allowed.clone(), config.credentials.clone(), config.limits),
+            fetcher: Fetcher::new(
+                http,
+                config.allowed.clone(),
+                config.credentials.clone(),
+                config.limits,
+            ),
             allowed: config.allowed.clone(),
             duration_max: config.limits.duration_max,
             work_dir: config.work_dir.clone().unwrap_or_else(std::env::temp_dir),
@@ -71,15 +76,26 @@ impl Downloader {
         let temporary = tempfile::Builder::new()
             .prefix("callfold-")
             .tempfile_in(&self.work_dir)
-            .map_err(|error| retry(FailureClass::Storage, format!("could not create a temporary file: {}", error.kind())))?;
-        let mut file = tokio::fs::File::from_std(
-            temporary
-                .reopen()
-                .map_err(|error| retry(FailureClass::Storage, format!("could not open a temporary file: {}", error.kind())))?,
-        );
-        let fetched = self.fetcher.fetch(&url, &mut file).await.map_err(|error| self.not_fetched(job, &error))?;
+            .map_err(|error| {
+                retry(
+                    FailureClass::Storage,
+                    format!("could not create a temporary file: {}", error.kind()),
+                )
+            })?;
+        let mut file = tokio::fs::File::from_std(temporary.reopen().map_err(|error| {
+            retry(
+                FailureClass::Storage,
+                format!("could not open a temporary file: {}", error.kind()),
+            )
+        })?);
+        let fetched = self
+            .fetcher
+            .fetch(&url, &mut file)
+            .await
+            .map_err(|error| self.not_fetched(job, &error))?;
         drop(file);
-        self.metrics.count_many(CounterName::MediaBytes, &[], fetched.bytes);
+        self.metrics
+            .count_many(CounterName::MediaBytes, &[], fetched.bytes);
 
         let (path, duration_max) = (temporary.path().to_owned(), self.duration_max);
         let probed = tokio::task::spawn_blocking(move || audio::probe(&path, duration_max)).await;
@@ -127,7 +143,10 @@ impl Downloader {
         if matches!(error, FetchError::Missing)
             && let Some(after) = wait_for_media(age(job.accepted_at, self.clock.now()), MEDIA_PATIENCE)
         {
-            return Outcome::Waiting { text: "the recording is not stored at the media host yet".to_owned(), after };
+            return Outcome::Waiting {
+                text: "the recording is not stored at the media host yet".to_owned(),
+                after,
+            };
         }
         error.outcome()
     }
@@ -162,10 +181,13 @@ fn not_audio(error: &AudioError) -> Outcome {
     match error {
         AudioError::Io(_) => retry(FailureClass::Storage, text),
         // A host in trouble serves error pages and torn files under any name: another time it may serve the recording.
-        AudioError::NotAudio { .. } | AudioError::Empty | AudioError::Malformed(_) => retry(FailureClass::Invalid, text),
-        AudioError::TooLong { .. } => {
-            reject(FailureClass::NotAllowed, format!("{text} (CALLFOLD_RECORDING_SECS_MAX)"))
+        AudioError::NotAudio { .. } | AudioError::Empty | AudioError::Malformed(_) => {
+            retry(FailureClass::Invalid, text)
         }
+        AudioError::TooLong { .. } => reject(
+            FailureClass::NotAllowed,
+            format!("{text} (CALLFOLD_RECORDING_SECS_MAX)"),
+        ),
         AudioError::TooManySamples { .. } => reject(FailureClass::NotAllowed, text),
         AudioError::Unsupported(_) => reject(FailureClass::Invalid, text),
     }

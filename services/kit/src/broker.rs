@@ -462,3 +462,18 @@ fn look_after(launch: &Launch, mut child: Child, inbox: &Receiver<Order>, report
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_is_locked_for_one_broker() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let first = lock_store(folder.path(), Duration::ZERO).expect("free");
+        let second = lock_store(folder.path(), Duration::from_millis(30));
+        assert!(matches!(second, Err(BrokerError::InUse(path)) if path == folder.path()));
+        drop(first);
+        lock_store(folder.path(), Duration::ZERO).expect("free again");
+    }
+}

@@ -7,7 +7,8 @@
 //!
 //! **Duplicates.** A message may come again after a crash, a lost acknowledgement or a slow network. One that this
 //! process still has in hand is dropped: the work in hand answers for it. Any other redelivery first looks for its
-//! answer in the stream by exact subject; an answer published twice is recorded once.
+//! answer in the stream by exact subject, and so does an old input, for a consumer that was deleted and created anew
+//! delivers everything again; an answer published twice is recorded once.
 //!
 //! **Attempts.** Every failed attempt is a `stage_failed` event with the delivery it happened in. A redelivery that no
 //! such event and no request of this process accounts for means that a worker died: that counts as an attempt, too, so
@@ -44,6 +45,8 @@ const PUBLISH_WAIT: Duration = Duration::from_secs(5);
 const BROKER_PAUSE: Duration = Duration::from_millis(250);
 /// How long an event of a newer release is left alone before it is offered again.
 const NEWER_EVENT_DELAY: Duration = Duration::from_secs(60);
+/// An input older than this may have been answered before its consumer was created anew, in milliseconds.
+const OLD_INPUT_MS: i64 = 10_000;
 /// How long a handler may take to end after the hard stop before it is dropped.
 const HARD_STOP_GRACE: Duration = Duration::from_secs(2);
 /// How long a publish may still take after the hard stop.
@@ -591,7 +594,8 @@ impl Context {
             cancel: self.deps.hard.clone(),
             record,
         };
-        if delivery.delivery > 1 {
+        let age_ms = self.deps.clock.now().0.saturating_sub(delivery.event.stored_at.0);
+        if delivery.delivery > 1 || age_ms > OLD_INPUT_MS {
             match self.account(&delivery, &job).await {
                 Ok(Account::Attempt(attempt)) => job.attempt = attempt,
                 Ok(Account::Settled) => return self.ack(&delivery, "settled").await,
@@ -769,7 +773,7 @@ impl Context {
         }
     }
 
-    /// What the stream says about a message that was delivered before.
+    /// What the stream says about a message that was delivered before, to this consumer or to one before it.
     async fn account(&self, delivery: &Delivery, job: &Job) -> Result<Account, BoxError> {
         let subject = |kind, key| Subject::new(job.call_sid.clone(), kind, key);
         let stage_failed = callfold_schema::EventKind::StageFailed;
@@ -796,7 +800,8 @@ impl Context {
             // The server forgot the delay (it restarted): the next attempt is not due yet.
             return Ok(Account::NotDue(Duration::from_millis(u64::try_from(due.0 - now.0).unwrap_or(0))));
         }
-        let explained = self.was_requested(delivery)
+        let explained = delivery.delivery == 1
+            || self.was_requested(delivery)
             || match &last {
                 Some(last) => last.delivery + 1 >= delivery.delivery,
                 // Polling for what is not there yet is told once and repeated often, also by other processes.

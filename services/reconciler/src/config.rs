@@ -15,6 +15,8 @@ pub struct ReconcilerConfig {
     pub look_back: Duration,
     /// Bounds of what is kept in memory.
     pub bounds: Bounds,
+    /// Most events taken in before the clock is looked at again.
+    pub batch_events: usize,
 }
 
 impl Default for ReconcilerConfig {
@@ -23,6 +25,7 @@ impl Default for ReconcilerConfig {
             patience: Duration::from_secs(300),
             look_back: Duration::from_secs(30 * 24 * 3_600),
             bounds: Bounds::default(),
+            batch_events: 1_000,
         }
     }
 }
@@ -31,8 +34,16 @@ impl ReconcilerConfig {
     /// `CALLFOLD_MISSING_AFTER_SECS`.
     pub fn from_settings(settings: &mut Settings<'_>) -> Self {
         let defaults = Self::default();
-        let patience =
-            settings.number("CALLFOLD_MISSING_AFTER_SECS", defaults.patience.as_secs(), 1, 86_400, "seconds");
-        Self { patience: Duration::from_secs(patience), ..defaults }
+        let patience = settings.number(
+            "CALLFOLD_MISSING_AFTER_SECS",
+            defaults.patience.as_secs(),
+            1,
+            86_400,
+            "seconds",
+        );
+        Self {
+            patience: Duration::from_secs(patience),
+            ..defaults
+        }
     }
 }

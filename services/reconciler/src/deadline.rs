@@ -35,7 +35,11 @@ pub struct Bounds {
 
 impl Default for Bounds {
     fn default() -> Self {
-        Self { settled_kept: Duration::from_secs(24 * 3_600), settled_max: 50_000, open_max: 1_000_000 }
+        Self {
+            settled_kept: Duration::from_secs(24 * 3_600),
+            settled_max: 50_000,
+            open_max: 1_000_000,
+        }
     }
 }
 
@@ -126,12 +130,16 @@ impl OpenCalls {
         match &record.event {
             Event::CallStarted(event) => {
                 let longest = Duration::from_secs(u64::from(event.record_max_s));
-                self.change(call_sid, time, |call| earliest(&mut call.started, (time, longest)));
+                self.change(call_sid, time, |call| {
+                    earliest(&mut call.started, (time, longest))
+                });
             }
             Event::CallEnded(_) => self.change(call_sid, time, |call| earliest(&mut call.ended, time)),
             Event::RecordingStarted(event) => {
                 let recording = event.recording_sid.clone();
-                self.change(call_sid, time, |call| earliest(&mut call.recordings.entry(recording).or_default().started, time));
+                self.change(call_sid, time, |call| {
+                    earliest(&mut call.recordings.entry(recording).or_default().started, time)
+                });
             }
             Event::RecordingReady(event) => {
                 let recording = event.recording_sid.clone();
@@ -162,7 +170,11 @@ impl OpenCalls {
             .take_while(|(due, _)| *due <= now)
             .take(calls_max)
             .flat_map(|(_, call_sid)| {
-                let owed = self.calls.get(call_sid).map(|call| call.owed(call_sid, self.patience)).unwrap_or_default();
+                let owed = self
+                    .calls
+                    .get(call_sid)
+                    .map(|call| call.owed(call_sid, self.patience))
+                    .unwrap_or_default();
                 owed.into_iter().filter(|overdue| overdue.due <= now)
             })
             .collect()
@@ -191,7 +203,11 @@ impl OpenCalls {
         let call = self.calls.entry(call_sid.clone()).or_default();
         call.newest = call.newest.max(time);
         change(call);
-        let due = call.owed(call_sid, self.patience).iter().map(|owed| owed.due).min();
+        let due = call
+            .owed(call_sid, self.patience)
+            .iter()
+            .map(|owed| owed.due)
+            .min();
         let indexed = due.map_or(Indexed::Settled(call.newest), Indexed::Due);
         match call.indexed.replace(indexed) {
             Some(before) if before == indexed => {}
@@ -239,7 +255,11 @@ impl Call {
     /// What it owes and when, overdue or not.
     fn owed(&self, call_sid: &CallSid, patience: Duration) -> Vec<Overdue> {
         if self.recordings.is_empty() {
-            let owed = if self.missing { None } else { self.owed_by_call(call_sid, patience) };
+            let owed = if self.missing {
+                None
+            } else {
+                self.owed_by_call(call_sid, patience)
+            };
             return owed.into_iter().collect();
         }
         self.recordings
@@ -254,7 +274,11 @@ impl Call {
     /// No recording is known: one may be on its way still.
     fn owed_by_call(&self, call_sid: &CallSid, patience: Duration) -> Option<Overdue> {
         let (reason, due, kind) = match (self.ended, self.started) {
-            (Some(ended), _) => (MissingReason::NeverLeft, plus(ended, patience), EventKind::CallEnded),
+            (Some(ended), _) => (
+                MissingReason::NeverLeft,
+                plus(ended, patience),
+                EventKind::CallEnded,
+            ),
             (None, Some((started, longest))) => {
                 let due = plus(started, GREETING + longest + patience);
                 (MissingReason::DeadlinePassed, due, EventKind::CallStarted)
@@ -262,7 +286,13 @@ impl Call {
             (None, None) => return None,
         };
         let cause = Subject::new(call_sid.clone(), kind, Key::single());
-        Some(Overdue { call_sid: call_sid.clone(), recording_sid: None, reason, due, cause })
+        Some(Overdue {
+            call_sid: call_sid.clone(),
+            recording_sid: None,
+            reason,
+            due,
+            cause,
+        })
     }
 
     /// A recording began and nothing was heard of it since.
@@ -274,10 +304,18 @@ impl Call {
         patience: Duration,
     ) -> Overdue {
         let (due, kind, key) = match self.ended {
-            Some(ended) => (plus(ended.max(began), patience), EventKind::CallEnded, Key::single()),
+            Some(ended) => (
+                plus(ended.max(began), patience),
+                EventKind::CallEnded,
+                Key::single(),
+            ),
             None => {
                 let longest = self.started.map_or(RECORD_MAX_UNKNOWN, |(_, longest)| longest);
-                (plus(began, longest + patience), EventKind::RecordingStarted, Key::recording(sid.clone()))
+                (
+                    plus(began, longest + patience),
+                    EventKind::RecordingStarted,
+                    Key::recording(sid.clone()),
+                )
             }
         };
         Overdue {
@@ -298,11 +336,17 @@ fn earliest<T: Ord>(slot: &mut Option<T>, value: T) {
 }
 
 fn plus(time: UnixMillis, duration: Duration) -> UnixMillis {
-    UnixMillis(time.0.saturating_add(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)))
+    UnixMillis(
+        time.0
+            .saturating_add(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)),
+    )
 }
 
 fn minus(time: UnixMillis, duration: Duration) -> UnixMillis {
-    UnixMillis(time.0.saturating_sub(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)))
+    UnixMillis(
+        time.0
+            .saturating_sub(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)),
+    )
 }
 
 #[cfg(test)]

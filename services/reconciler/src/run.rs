@@ -29,8 +29,7 @@ const KINDS: [EventKind; 5] = [
     EventKind::RecordingReady,
     EventKind::RecordingMissing,
 ];
-/// Most events taken in at once, and their size.
-const BATCH_EVENTS: usize = 1_000;
+/// Most bytes of events taken in at once.
 const BATCH_BYTES: usize = 8 * 1024 * 1024;
 /// Most calls told missing before the stream is looked at again.
 const TELL_CALLS: usize = 100;
@@ -65,13 +64,19 @@ struct Reconciler {
 /// # Errors
 /// The stream was replaced by another one.
 pub async fn run(bus: Bus, config: ReconcilerConfig, deps: StageDeps) -> Result<(), BoxError> {
-    let since = deps.clock.now().0.saturating_sub(i64::try_from(config.look_back.as_millis()).unwrap_or(i64::MAX));
+    let since = deps
+        .clock
+        .now()
+        .0
+        .saturating_sub(i64::try_from(config.look_back.as_millis()).unwrap_or(i64::MAX));
     let soft = deps.soft.clone();
     let end = loop {
         match bus.stream_state().await {
             Ok(state) => break state.last,
             Err(error @ ReadError::Replaced) => return Err(error.into()),
-            Err(error) => tracing::warn!(error = %chain(&error), "could not read the end of the stream; trying again"),
+            Err(error) => {
+                tracing::warn!(error = %chain(&error), "could not read the end of the stream; trying again")
+            }
         }
         // Both arms may be dropped without harm.
         tokio::select! {
@@ -82,13 +87,19 @@ pub async fn run(bus: Bus, config: ReconcilerConfig, deps: StageDeps) -> Result<
     let filters = KINDS.into_iter().map(kind_filter).collect();
     let mut reader = bus.read_since(UnixMillis(since), filters);
     let calls = OpenCalls::new(config.patience, config.bounds);
-    let mut reconciler = Reconciler { bus, deps, calls, caught_up: end == 0, outdated: false };
+    let mut reconciler = Reconciler {
+        bus,
+        deps,
+        calls,
+        caught_up: end == 0,
+        outdated: false,
+    };
     reconciler.deps.health.ready_with("reading the stream");
-    reconciler.follow(&mut reader, end).await
+    reconciler.follow(&mut reader, end, config.batch_events).await
 }
 
 impl Reconciler {
-    async fn follow(&mut self, reader: &mut Reader, end: u64) -> Result<(), BoxError> {
+    async fn follow(&mut self, reader: &mut Reader, end: u64, batch_events: usize) -> Result<(), BoxError> {
         let mut batch = Vec::new();
         let mut not_before = Instant::now();
         if self.caught_up {
@@ -100,7 +111,7 @@ impl Reconciler {
             // take turns, so that neither events nor deadlines starve.
             tokio::select! {
                 () = self.deps.soft.cancelled() => return Ok(()),
-                read = reader.next_batch(BATCH_EVENTS, BATCH_BYTES, &mut batch) => {
+                read = reader.next_batch(batch_events, BATCH_BYTES, &mut batch) => {
                     read?;
                     for event in batch.drain(..) {
                         self.observe(&event);
@@ -135,11 +146,15 @@ impl Reconciler {
             }
             Err(unreadable) if unreadable.is_newer() => {
                 self.outdated = true;
-                self.deps.health.not_ready("the stream holds events of a newer release: upgrade this one");
+                self.deps
+                    .health
+                    .not_ready("the stream holds events of a newer release: upgrade this one");
                 tracing::error!(position = event.position, error = %unreadable, "nothing is told missing from here on");
             }
             // The projector records and shows it.
-            Err(unreadable) => tracing::warn!(position = event.position, error = %unreadable, "an event is passed over"),
+            Err(unreadable) => {
+                tracing::warn!(position = event.position, error = %unreadable, "an event is passed over")
+            }
         }
     }
 
@@ -199,14 +214,25 @@ impl Reconciler {
             idempotency_token: None,
             form: Vec::new(),
         };
-        let mut event = NewEvent::new(overdue.call_sid.clone(), overdue.key(), self.deps.clock.now(), missing);
+        let mut event = NewEvent::new(
+            overdue.call_sid.clone(),
+            overdue.key(),
+            self.deps.clock.now(),
+            missing,
+        );
         event.envelope.cause = Some(overdue.cause.message_id());
-        let published = self.bus.publish(&event, PUBLISH_WAIT).await.map_err(TellError::Publish)?;
+        let published = self
+            .bus
+            .publish(&event, PUBLISH_WAIT)
+            .await
+            .map_err(TellError::Publish)?;
         Ok(matches!(published, Published::Recorded { .. }))
     }
 
     fn gauge(&self) {
-        self.deps.metrics.set(GaugeName::OpenCalls, &[], self.calls.open() as f64);
+        self.deps
+            .metrics
+            .set(GaugeName::OpenCalls, &[], self.calls.open() as f64);
     }
 }
 

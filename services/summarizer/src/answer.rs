@@ -48,18 +48,26 @@ pub fn parse(answer: &str) -> Result<Summary, AnswerError> {
 
 fn from_json(text: &str) -> Result<Summary, AnswerError> {
     // The first value only: a fence or a remark may follow.
-    let object = match serde_json::Deserializer::from_str(text).into_iter::<Value>().next() {
+    let object = match serde_json::Deserializer::from_str(text)
+        .into_iter::<Value>()
+        .next()
+    {
         Some(Ok(Value::Object(object))) => object,
         _ => return Err(AnswerError::BrokenJson),
     };
     let field = |names: &[&str]| names.iter().find_map(|name| object.get(*name));
-    let title = field(&["title", "headline", "כותרת"]).and_then(Value::as_str).ok_or(AnswerError::NoTitle)?;
+    let title = field(&["title", "headline", "כותרת"])
+        .and_then(Value::as_str)
+        .ok_or(AnswerError::NoTitle)?;
     let points: Vec<&str> = match field(&["points", "bullets", "נקודות"]) {
         Some(Value::Array(points)) => points.iter().filter_map(Value::as_str).collect(),
         Some(Value::String(point)) => point.lines().collect(),
         _ => Vec::new(),
     };
-    if std::iter::once(&title).chain(&points).any(|line| line.chars().count() > LINE_CHARS_MAX) {
+    if std::iter::once(&title)
+        .chain(&points)
+        .any(|line| line.chars().count() > LINE_CHARS_MAX)
+    {
         return Err(AnswerError::TooLong);
     }
     Summary::new(undecorated(title), points.into_iter().map(undecorated)).ok_or(AnswerError::NoTitle)
@@ -96,7 +104,19 @@ fn undecorated(line: &str) -> &str {
     if let Some((label, behind)) = rest.split_once(':') {
         let label = label.trim_matches(MARKS).to_lowercase();
         let label = label.trim_end_matches(|c: char| c.is_ascii_digit() || c == ' ');
-        if ["title", "headline", "summary", "point", "כותרת", "נקודה", "סיכום", "תקציר"].contains(&label) && !behind.trim().is_empty() {
+        if [
+            "title",
+            "headline",
+            "summary",
+            "point",
+            "כותרת",
+            "נקודה",
+            "סיכום",
+            "תקציר",
+        ]
+        .contains(&label)
+            && !behind.trim().is_empty()
+        {
             rest = behind.trim_matches(MARKS);
         }
     }
@@ -119,7 +139,11 @@ mod tests {
         for answer in [json, &fenced, &chatty] {
             assert_eq!(
                 lines(answer),
-                Ok(vec!["מבקש הצעת מחיר".into(), "משה מזרחי מרמת גן".into(), "התקציב 10,000".into()]),
+                Ok(vec![
+                    "מבקש הצעת מחיר".into(),
+                    "משה מזרחי מרמת גן".into(),
+                    "התקציב 10,000".into()
+                ]),
             );
         }
     }
@@ -132,7 +156,11 @@ mod tests {
             "Title: מבקש ייעוץ\nנקודה 1: רונית\nנקודה 2: לחזור מחר",
             "```\n\"מבקש ייעוץ\"\n• רונית\n• לחזור מחר\n```",
         ] {
-            assert_eq!(lines(answer), Ok(vec!["מבקש ייעוץ".into(), "רונית".into(), "לחזור מחר".into()]), "{answer}");
+            assert_eq!(
+                lines(answer),
+                Ok(vec!["מבקש ייעוץ".into(), "רונית".into(), "לחזור מחר".into()]),
+                "{answer}"
+            );
         }
         assert_eq!(lines("10.5 מטר בד"), Ok(vec!["10.5 מטר בד".into()]));
         assert_eq!(lines("להתקשר בשעה: עשר"), Ok(vec!["להתקשר בשעה: עשר".into()]));
@@ -144,7 +172,10 @@ mod tests {
         assert_eq!(lines(" \n```\n```"), Err(AnswerError::Empty));
         assert_eq!(lines("{\"title\": \"מבקש"), Err(AnswerError::BrokenJson));
         assert_eq!(lines("{}"), Err(AnswerError::Empty));
-        assert_eq!(lines(r#"{"title": "", "points": ["א"]}"#), Err(AnswerError::NoTitle));
+        assert_eq!(
+            lines(r#"{"title": "", "points": ["א"]}"#),
+            Err(AnswerError::NoTitle)
+        );
         assert_eq!(lines(r#"{"title": 5}"#), Err(AnswerError::NoTitle));
         assert_eq!(lines(&"מילה ".repeat(200)), Err(AnswerError::TooLong));
         assert_eq!(lines(&"מילה\n".repeat(4_000)), Err(AnswerError::TooLong));

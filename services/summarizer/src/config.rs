@@ -42,7 +42,10 @@ pub struct ModelConfig {
 impl Default for SummarizerConfig {
     /// The offline summary.
     fn default() -> Self {
-        Self { model: None, policy: StagePolicy::with_slots(SLOTS) }
+        Self {
+            model: None,
+            policy: StagePolicy::with_slots(SLOTS),
+        }
     }
 }
 
@@ -51,20 +54,36 @@ impl SummarizerConfig {
     /// [`StagePolicy::from_settings`].
     pub fn from_settings(settings: &mut Settings<'_>) -> Self {
         let api_key = settings.secret("OPENAI_API_KEY");
-        let base_url = settings.text("OPENAI_BASE_URL").unwrap_or_else(|| OPENAI_BASE_URL.to_owned());
-        let model = settings.text("CALLFOLD_SUMMARY_MODEL").unwrap_or_else(|| MODEL.to_owned());
+        let base_url = settings
+            .text("OPENAI_BASE_URL")
+            .unwrap_or_else(|| OPENAI_BASE_URL.to_owned());
+        let model = settings
+            .text("CALLFOLD_SUMMARY_MODEL")
+            .unwrap_or_else(|| MODEL.to_owned());
         let budget = settings.number("CALLFOLD_SUMMARY_SECS", 20, 1, 300, "seconds");
         let policy = StagePolicy::from_settings(settings, Stage::Summarize, SLOTS);
         // It goes into a header as it is.
-        if api_key.as_ref().is_some_and(|key| !key.expose().bytes().all(|byte| byte.is_ascii_graphic())) {
-            settings.mistake("OPENAI_API_KEY", "holds a character that cannot stand in a header");
+        if api_key
+            .as_ref()
+            .is_some_and(|key| !key.expose().bytes().all(|byte| byte.is_ascii_graphic()))
+        {
+            settings.mistake(
+                "OPENAI_API_KEY",
+                "holds a character that cannot stand in a header",
+            );
             return Self { model: None, policy };
         }
         let is_url = Url::parse(base_url.trim()).is_ok_and(|url| {
-            matches!(url.scheme(), "http" | "https") && url.has_host() && url.query().is_none() && url.fragment().is_none()
+            matches!(url.scheme(), "http" | "https")
+                && url.has_host()
+                && url.query().is_none()
+                && url.fragment().is_none()
         });
         if !is_url {
-            settings.mistake("OPENAI_BASE_URL", format!("is not an address such as {OPENAI_BASE_URL}"));
+            settings.mistake(
+                "OPENAI_BASE_URL",
+                format!("is not an address such as {OPENAI_BASE_URL}"),
+            );
             return Self { model: None, policy };
         }
         let model = api_key.map(|api_key| ModelConfig {
@@ -86,10 +105,13 @@ mod tests {
     use super::*;
 
     fn read(pairs: &[(&str, &str)]) -> (SummarizerConfig, Vec<String>) {
-        let source: BTreeMap<String, String> = pairs.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect();
+        let source: BTreeMap<String, String> =
+            pairs.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect();
         let mut settings = Settings::new(&source);
         let config = SummarizerConfig::from_settings(&mut settings);
-        let mistakes = settings.finish().err().map_or(Vec::new(), |errors| errors.0.into_iter().map(|m| m.name).collect());
+        let mistakes = settings.finish().err().map_or(Vec::new(), |errors| {
+            errors.0.into_iter().map(|m| m.name).collect()
+        });
         (config, mistakes)
     }
 
@@ -101,10 +123,16 @@ mod tests {
 
     #[test]
     fn a_key_turns_the_model_on() {
-        let (config, mistakes) = read(&[("OPENAI_API_KEY", "sk-1"), ("OPENAI_BASE_URL", "http://127.0.0.1:8000/v1/")]);
+        let (config, mistakes) = read(&[
+            ("OPENAI_API_KEY", "sk-1"),
+            ("OPENAI_BASE_URL", "http://127.0.0.1:8000/v1/"),
+        ]);
         assert!(mistakes.is_empty());
         let model = config.model.unwrap();
-        assert_eq!((model.base_url.as_str(), model.model.as_str()), ("http://127.0.0.1:8000/v1", "gpt-4o-mini"));
+        assert_eq!(
+            (model.base_url.as_str(), model.model.as_str()),
+            ("http://127.0.0.1:8000/v1", "gpt-4o-mini")
+        );
         assert!(!format!("{model:?}").contains("sk-1"));
     }
 

@@ -47,7 +47,10 @@ pub fn summarize(text: &str) -> Option<Summary> {
     others.sort_by(|(_, a), (_, b)| b.point_score().total_cmp(&a.point_score()));
     others.truncate(POINTS_MAX);
     others.sort_by_key(|(index, _)| *index);
-    Summary::new(&sentences[title].text, others.iter().map(|(_, sentence)| &sentence.text))
+    Summary::new(
+        &sentences[title].text,
+        others.iter().map(|(_, sentence)| &sentence.text),
+    )
 }
 
 /// Cuts a text into sentences: at full stops and the like, and, where a recogniser left those out, before the words
@@ -77,7 +80,10 @@ fn sentences(text: &str) -> Vec<String> {
 
 fn push_sentence(out: &mut Vec<String>, text: &str) {
     let text = clean(text);
-    let tokens: Vec<&str> = text.split(' ').filter(|token| token.chars().any(char::is_alphanumeric)).collect();
+    let tokens: Vec<&str> = text
+        .split(' ')
+        .filter(|token| token.chars().any(char::is_alphanumeric))
+        .collect();
     if tokens.is_empty() {
         return;
     }
@@ -128,7 +134,11 @@ struct Sentence {
 impl Sentence {
     fn read(text: &str) -> Self {
         let text = without_greeting(text);
-        let words: Vec<String> = text.split(' ').map(word).filter(|word| !word.is_empty()).collect();
+        let words: Vec<String> = text
+            .split(' ')
+            .map(word)
+            .filter(|word| !word.is_empty())
+            .collect();
         let has = |list: &[&str]| words.iter().any(|word| is_one_of(word, list));
         let phrase = |list: &[&[&str]]| list.iter().any(|phrase| holds(&words, phrase));
         let is_courtesy = words.iter().all(|word| is_one_of(word, COURTESIES));
@@ -148,7 +158,11 @@ impl Sentence {
         let information = words
             .iter()
             .filter(|word| word.chars().count() > 2)
-            .filter(|word| [EMPTY_WORDS, COURTESIES, REQUESTS].iter().all(|list| !is_one_of(word, list)))
+            .filter(|word| {
+                [EMPTY_WORDS, COURTESIES, REQUESTS]
+                    .iter()
+                    .all(|list| !is_one_of(word, list))
+            })
             .collect::<BTreeSet<_>>()
             .len()
             .min(INFORMATION_WORDS_MAX) as f32;
@@ -216,7 +230,11 @@ fn without_greeting(text: &str) -> &str {
     while let Some(greeting) = GREETINGS.iter().find_map(|greeting| strip_words(rest, greeting)) {
         rest = greeting;
     }
-    if rest.chars().any(char::is_alphanumeric) { rest } else { text }
+    if rest.chars().any(char::is_alphanumeric) {
+        rest
+    } else {
+        text
+    }
 }
 
 /// `text` behind the words of `greeting` (compared as [`word`] reads them), when it begins with them.
@@ -245,16 +263,24 @@ fn word(token: &str) -> String {
 
 /// Whether the word is in the list, as it is or behind the Hebrew "and" and "that" that are written onto it.
 fn is_one_of(word: &str, list: &[&str]) -> bool {
-    let bare = ["ו", "ש", "כש", "וש"].iter().filter_map(|prefix| word.strip_prefix(prefix));
+    let bare = ["ו", "ש", "כש", "וש"]
+        .iter()
+        .filter_map(|prefix| word.strip_prefix(prefix));
     list.contains(&word) || bare.into_iter().any(|word| list.contains(&word))
 }
 
 fn holds(words: &[String], phrase: &[&str]) -> bool {
-    words.windows(phrase.len()).any(|window| begins_with(window, phrase))
+    words
+        .windows(phrase.len())
+        .any(|window| begins_with(window, phrase))
 }
 
 fn begins_with(words: &[String], phrase: &[&str]) -> bool {
-    words.len() >= phrase.len() && words.iter().zip(phrase).all(|(word, expected)| is_one_of(word, &[expected]))
+    words.len() >= phrase.len()
+        && words
+            .iter()
+            .zip(phrase)
+            .all(|(word, expected)| is_one_of(word, &[expected]))
 }
 
 fn begins_thought(words: &[String]) -> bool {
@@ -268,105 +294,532 @@ fn is_digits(word: &str) -> bool {
 /// How many digits a word stands for: its own, or one for the word of a digit.
 fn digits(word: &str) -> usize {
     let written = word.chars().filter(char::is_ascii_digit).count();
-    if written == 0 && DIGIT_WORDS.contains(&word) { 1 } else { written }
+    if written == 0 && DIGIT_WORDS.contains(&word) {
+        1
+    } else {
+        written
+    }
 }
 
 const GREETINGS: &[&[&str]] = &[
-    &["שלום", "רב"], &["שלום", "לכם"], &["שלום"], &["היי"], &["הי"], &["אהלן"], &["הלו"],
-    &["בוקר", "טוב"], &["ערב", "טוב"], &["צהריים", "טובים"], &["צהרים", "טובים"], &["אחר", "צהריים", "טובים"],
-    &["לילה", "טוב"], &["שבוע", "טוב"], &["שבת", "שלום"],
-    &["good", "morning"], &["good", "afternoon"], &["good", "evening"], &["hello"], &["hi"], &["hey"],
+    &["שלום", "רב"],
+    &["שלום", "לכם"],
+    &["שלום"],
+    &["היי"],
+    &["הי"],
+    &["אהלן"],
+    &["הלו"],
+    &["בוקר", "טוב"],
+    &["ערב", "טוב"],
+    &["צהריים", "טובים"],
+    &["צהרים", "טובים"],
+    &["אחר", "צהריים", "טובים"],
+    &["לילה", "טוב"],
+    &["שבוע", "טוב"],
+    &["שבת", "שלום"],
+    &["good", "morning"],
+    &["good", "afternoon"],
+    &["good", "evening"],
+    &["hello"],
+    &["hi"],
+    &["hey"],
 ];
 
 const COURTESIES: &[&str] = &[
-    "שלום", "היי", "הי", "אהלן", "הלו", "בוקר", "ערב", "צהריים", "צהרים", "לילה", "יום", "טוב", "טובה", "טובים", "שבוע",
-    "שבת", "תודה", "תודות", "רבה", "רב", "מראש", "מאוד", "להתראות", "ביי", "בבקשה", "סליחה", "אוקיי", "אוקי", "נעים",
-    "המשך", "לכולם", "אחר", "אחרי", "לכם", "לך", "כן", "לא",
-    "hello", "hi", "hey", "good", "morning", "afternoon", "evening", "night", "day", "thanks", "thank", "you", "so", "very",
-    "much", "bye", "goodbye", "have", "a", "nice", "great", "cheers", "ok", "okay", "please", "yes", "no", "again", "talk",
-    "soon", "there", "alright", "right", "all", "the", "best",
+    "שלום",
+    "היי",
+    "הי",
+    "אהלן",
+    "הלו",
+    "בוקר",
+    "ערב",
+    "צהריים",
+    "צהרים",
+    "לילה",
+    "יום",
+    "טוב",
+    "טובה",
+    "טובים",
+    "שבוע",
+    "שבת",
+    "תודה",
+    "תודות",
+    "רבה",
+    "רב",
+    "מראש",
+    "מאוד",
+    "להתראות",
+    "ביי",
+    "בבקשה",
+    "סליחה",
+    "אוקיי",
+    "אוקי",
+    "נעים",
+    "המשך",
+    "לכולם",
+    "אחר",
+    "אחרי",
+    "לכם",
+    "לך",
+    "כן",
+    "לא",
+    "hello",
+    "hi",
+    "hey",
+    "good",
+    "morning",
+    "afternoon",
+    "evening",
+    "night",
+    "day",
+    "thanks",
+    "thank",
+    "you",
+    "so",
+    "very",
+    "much",
+    "bye",
+    "goodbye",
+    "have",
+    "a",
+    "nice",
+    "great",
+    "cheers",
+    "ok",
+    "okay",
+    "please",
+    "yes",
+    "no",
+    "again",
+    "talk",
+    "soon",
+    "there",
+    "alright",
+    "right",
+    "all",
+    "the",
+    "best",
 ];
 
 const REQUESTS: &[&str] = &[
-    "צריך", "צריכה", "צריכים", "צריכות", "רוצה", "רוצים", "רוצות", "רציתי", "רצינו", "מעוניין", "מעוניינת", "מעוניינים",
-    "מעוניינות", "מעונין", "מעונינת", "מעונינים", "מחפש", "מחפשת", "מחפשים", "מחפשות", "מבקש", "מבקשת", "מבקשים",
-    "אשמח", "נשמח", "אבקש", "נבקש", "זקוק", "זקוקה", "זקוקים", "מתעניין", "מתעניינת", "מתעניינים", "להזמין",
-    "need", "needs", "want", "wanted", "wants", "require", "request", "interested", "i'd", "we'd", "wondering",
+    "צריך",
+    "צריכה",
+    "צריכים",
+    "צריכות",
+    "רוצה",
+    "רוצים",
+    "רוצות",
+    "רציתי",
+    "רצינו",
+    "מעוניין",
+    "מעוניינת",
+    "מעוניינים",
+    "מעוניינות",
+    "מעונין",
+    "מעונינת",
+    "מעונינים",
+    "מחפש",
+    "מחפשת",
+    "מחפשים",
+    "מחפשות",
+    "מבקש",
+    "מבקשת",
+    "מבקשים",
+    "אשמח",
+    "נשמח",
+    "אבקש",
+    "נבקש",
+    "זקוק",
+    "זקוקה",
+    "זקוקים",
+    "מתעניין",
+    "מתעניינת",
+    "מתעניינים",
+    "להזמין",
+    "need",
+    "needs",
+    "want",
+    "wanted",
+    "wants",
+    "require",
+    "request",
+    "interested",
+    "i'd",
+    "we'd",
+    "wondering",
 ];
 
 const REQUEST_PHRASES: &[&[&str]] = &[
-    &["looking", "for"], &["would", "like"], &["like", "to"], &["hoping", "to"], &["calling", "about"], &["calling", "to"],
-    &["calling", "regarding"], &["can", "you"], &["could", "you"], &["do", "you"], &["תוכלו"], &["האם", "אפשר"],
-    &["מתקשר", "בקשר"], &["מתקשרת", "בקשר"], &["מתקשר", "לגבי"], &["מתקשרת", "לגבי"], &["פונה", "אליכם"],
+    &["looking", "for"],
+    &["would", "like"],
+    &["like", "to"],
+    &["hoping", "to"],
+    &["calling", "about"],
+    &["calling", "to"],
+    &["calling", "regarding"],
+    &["can", "you"],
+    &["could", "you"],
+    &["do", "you"],
+    &["תוכלו"],
+    &["האם", "אפשר"],
+    &["מתקשר", "בקשר"],
+    &["מתקשרת", "בקשר"],
+    &["מתקשר", "לגבי"],
+    &["מתקשרת", "לגבי"],
+    &["פונה", "אליכם"],
 ];
 
 const REQUEST_OBJECTS: &[&str] = &[
-    "ייעוץ", "יעוץ", "פרטים", "מידע", "תור", "פגישה", "שירות", "תיקון", "לתיקון", "התקנה", "להתקנת", "לשיפוץ", "שיפוץ",
-    "ביטוח", "לביטוח", "טכנאי", "לקבוע", "לברר", "לבטל", "לשנות",
-    "quote", "estimate", "appointment", "information", "details", "repair", "service", "booking", "book", "schedule",
-    "cancel", "consultation", "price", "install", "order",
+    "ייעוץ",
+    "יעוץ",
+    "פרטים",
+    "מידע",
+    "תור",
+    "פגישה",
+    "שירות",
+    "תיקון",
+    "לתיקון",
+    "התקנה",
+    "להתקנת",
+    "לשיפוץ",
+    "שיפוץ",
+    "ביטוח",
+    "לביטוח",
+    "טכנאי",
+    "לקבוע",
+    "לברר",
+    "לבטל",
+    "לשנות",
+    "quote",
+    "estimate",
+    "appointment",
+    "information",
+    "details",
+    "repair",
+    "service",
+    "booking",
+    "book",
+    "schedule",
+    "cancel",
+    "consultation",
+    "price",
+    "install",
+    "order",
 ];
 
-const REQUEST_OBJECT_PHRASES: &[&[&str]] = &[&["הצעת", "מחיר"], &["הצעה", "מחיר"], &["כמה", "זה", "יעלה"], &["כמה", "עולה"], &["how", "much"]];
+const REQUEST_OBJECT_PHRASES: &[&[&str]] = &[
+    &["הצעת", "מחיר"],
+    &["הצעה", "מחיר"],
+    &["כמה", "זה", "יעלה"],
+    &["כמה", "עולה"],
+    &["how", "much"],
+];
 
 const CALL_BACK: &[&str] = &[
-    "לחזור", "תחזרו", "תחזור", "תחזרי", "חזרו", "שתחזרו", "שתחזור", "להתקשר", "תתקשרו", "תתקשר", "תתקשרי", "התקשרו",
-    "שתתקשרו", "שיתקשרו", "שיחזרו", "יחזרו", "חיזרו", "לשיחה", "וואטסאפ", "ווטסאפ", "callback", "reach",
+    "לחזור",
+    "תחזרו",
+    "תחזור",
+    "תחזרי",
+    "חזרו",
+    "שתחזרו",
+    "שתחזור",
+    "להתקשר",
+    "תתקשרו",
+    "תתקשר",
+    "תתקשרי",
+    "התקשרו",
+    "שתתקשרו",
+    "שיתקשרו",
+    "שיחזרו",
+    "יחזרו",
+    "חיזרו",
+    "לשיחה",
+    "וואטסאפ",
+    "ווטסאפ",
+    "callback",
+    "reach",
 ];
 
 const CALL_BACK_PHRASES: &[&[&str]] = &[
-    &["המספר", "שלי"], &["הטלפון", "שלי"], &["הטלפון", "בעבודה"], &["הטלפון", "הוא"], &["המספר", "הוא"], &["הנייד", "שלי"],
-    &["מספר", "הטלפון"], &["טלפון", "נייד"], &["call", "me"], &["call", "back"], &["call", "us"], &["ring", "me"],
-    &["my", "number"], &["my", "phone"], &["phone", "number"], &["number", "is"], &["text", "me"],
+    &["המספר", "שלי"],
+    &["הטלפון", "שלי"],
+    &["הטלפון", "בעבודה"],
+    &["הטלפון", "הוא"],
+    &["המספר", "הוא"],
+    &["הנייד", "שלי"],
+    &["מספר", "הטלפון"],
+    &["טלפון", "נייד"],
+    &["call", "me"],
+    &["call", "back"],
+    &["call", "us"],
+    &["ring", "me"],
+    &["my", "number"],
+    &["my", "phone"],
+    &["phone", "number"],
+    &["number", "is"],
+    &["text", "me"],
 ];
 
 const INTRODUCTIONS: &[&str] = &["שמי", "מדבר", "מדברת"];
 const INTRODUCTION_PHRASES: &[&[&str]] = &[
-    &["קוראים", "לי"], &["השם", "שלי"], &["my", "name"], &["name", "is"], &["name's"], &["this", "is"], &["calling", "from"],
+    &["קוראים", "לי"],
+    &["השם", "שלי"],
+    &["my", "name"],
+    &["name", "is"],
+    &["name's"],
+    &["this", "is"],
+    &["calling", "from"],
     &["speaking"],
 ];
 
 const TROUBLES: &[&str] = &[
-    "נזילה", "תקלה", "התקלקל", "התקלקלה", "נשבר", "נשברה", "בעיה", "דליפה", "נתקע", "נתקעה", "תקוע", "תקועה", "שרוף", "נשרף",
-    "הצפה", "קצר", "תלונה", "leak", "leaking", "broken", "broke", "problem", "issue", "stuck", "complaint", "flood",
+    "נזילה",
+    "תקלה",
+    "התקלקל",
+    "התקלקלה",
+    "נשבר",
+    "נשברה",
+    "בעיה",
+    "דליפה",
+    "נתקע",
+    "נתקעה",
+    "תקוע",
+    "תקועה",
+    "שרוף",
+    "נשרף",
+    "הצפה",
+    "קצר",
+    "תלונה",
+    "leak",
+    "leaking",
+    "broken",
+    "broke",
+    "problem",
+    "issue",
+    "stuck",
+    "complaint",
+    "flood",
 ];
 const TROUBLE_PHRASES: &[&[&str]] = &[
-    &["לא", "עובד"], &["לא", "עובדת"], &["לא", "עובדים"], &["לא", "קיבלתי"], &["לא", "פועל"], &["not", "working"],
-    &["doesn't", "work"], &["stopped", "working"], &["won't", "start"],
+    &["לא", "עובד"],
+    &["לא", "עובדת"],
+    &["לא", "עובדים"],
+    &["לא", "קיבלתי"],
+    &["לא", "פועל"],
+    &["not", "working"],
+    &["doesn't", "work"],
+    &["stopped", "working"],
+    &["won't", "start"],
 ];
 
 const DETAILS: &[&str] = &[
-    "דחוף", "דחופה", "בדחיפות", "מיידי", "מיידית", "תקציב", "התקציב", "שקל", "שקלים", "₪", "ש\"ח", "יעלה", "אלף", "אלפים",
-    "כתובת", "הכתובת", "ברחוב", "urgent", "urgently", "asap", "emergency", "budget", "shekels", "dollars", "euros", "address",
+    "דחוף",
+    "דחופה",
+    "בדחיפות",
+    "מיידי",
+    "מיידית",
+    "תקציב",
+    "התקציב",
+    "שקל",
+    "שקלים",
+    "₪",
+    "ש\"ח",
+    "יעלה",
+    "אלף",
+    "אלפים",
+    "כתובת",
+    "הכתובת",
+    "ברחוב",
+    "urgent",
+    "urgently",
+    "asap",
+    "emergency",
+    "budget",
+    "shekels",
+    "dollars",
+    "euros",
+    "address",
 ];
 
 /// Words that are in every message and tell nothing of this one.
 const EMPTY_WORDS: &[&str] = &[
-    "אני", "אנחנו", "הוא", "היא", "הם", "אתם", "את", "אתה", "של", "שלי", "שלנו", "שלכם", "על", "עם", "גם", "רק", "כבר", "אבל",
-    "כי", "אם", "זה", "זאת", "זו", "יש", "אין", "היה", "הייתי", "היתה", "להיות", "לי", "לנו", "אליי", "אלי", "אלינו", "אליכם",
-    "כאן", "פה", "שם", "אז", "עוד", "יותר", "מאוד", "אפשר", "נא", "לקבל", "כמה", "מתי", "איך", "מה", "מי", "הזה", "הזאת",
-    "the", "and", "for", "with", "that", "this", "have", "has", "had", "was", "are", "but", "not", "you", "your", "our", "from",
-    "will", "can", "could", "would", "just", "about", "get", "got", "some", "any", "there", "here", "been", "them", "they", "it's",
-    "i'm", "i've", "we're", "its",
+    "אני",
+    "אנחנו",
+    "הוא",
+    "היא",
+    "הם",
+    "אתם",
+    "את",
+    "אתה",
+    "של",
+    "שלי",
+    "שלנו",
+    "שלכם",
+    "על",
+    "עם",
+    "גם",
+    "רק",
+    "כבר",
+    "אבל",
+    "כי",
+    "אם",
+    "זה",
+    "זאת",
+    "זו",
+    "יש",
+    "אין",
+    "היה",
+    "הייתי",
+    "היתה",
+    "להיות",
+    "לי",
+    "לנו",
+    "אליי",
+    "אלי",
+    "אלינו",
+    "אליכם",
+    "כאן",
+    "פה",
+    "שם",
+    "אז",
+    "עוד",
+    "יותר",
+    "מאוד",
+    "אפשר",
+    "נא",
+    "לקבל",
+    "כמה",
+    "מתי",
+    "איך",
+    "מה",
+    "מי",
+    "הזה",
+    "הזאת",
+    "the",
+    "and",
+    "for",
+    "with",
+    "that",
+    "this",
+    "have",
+    "has",
+    "had",
+    "was",
+    "are",
+    "but",
+    "not",
+    "you",
+    "your",
+    "our",
+    "from",
+    "will",
+    "can",
+    "could",
+    "would",
+    "just",
+    "about",
+    "get",
+    "got",
+    "some",
+    "any",
+    "there",
+    "here",
+    "been",
+    "them",
+    "they",
+    "it's",
+    "i'm",
+    "i've",
+    "we're",
+    "its",
 ];
 
 const DIGIT_WORDS: &[&str] = &[
-    "אפס", "אחת", "אחד", "שתיים", "שתים", "שניים", "שלוש", "ארבע", "חמש", "שש", "שבע", "שמונה", "תשע",
-    "zero", "oh", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "double",
+    "אפס",
+    "אחת",
+    "אחד",
+    "שתיים",
+    "שתים",
+    "שניים",
+    "שלוש",
+    "ארבע",
+    "חמש",
+    "שש",
+    "שבע",
+    "שמונה",
+    "תשע",
+    "zero",
+    "oh",
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "double",
 ];
 
 /// How a new thought begins in a text without full stops.
 const THOUGHTS: &[&[&str]] = &[
-    &["שמי"], &["קוראים", "לי"], &["מדבר"], &["מדברת"],
-    &["אני", "צריך"], &["אני", "צריכה"], &["אני", "רוצה"], &["אני", "מעוניין"], &["אני", "מעוניינת"], &["אני", "מחפש"],
-    &["אני", "מחפשת"], &["אני", "מבקש"], &["אני", "מבקשת"], &["אני", "פנוי"], &["אני", "פנויה"], &["אני", "מחכה"],
-    &["אני", "כבר"], &["אנחנו", "צריכים"], &["אנחנו", "רוצים"], &["אנחנו", "מחפשים"], &["הייתי", "רוצה"], &["רציתי"], &["אשמח"],
-    &["תחזרו"], &["בבקשה", "לחזור"], &["בבקשה", "להתקשר"], &["אפשר", "לחזור"], &["אפשר", "להתקשר"], &["נא", "להתקשר"],
-    &["נא", "לחזור"], &["המספר", "שלי"], &["הטלפון", "שלי"], &["הטלפון", "בעבודה"], &["התקציב"], &["זה", "דחוף"], &["זה", "יעלה"],
-    &["יש", "נזילה"], &["תודה"], &["להתראות"],
-    &["my", "name"], &["i", "need"], &["i", "want"], &["i", "would"], &["i'd"], &["i'm", "looking"], &["i", "am", "looking"],
-    &["we", "need"], &["we're", "looking"], &["please", "call"], &["call", "me"], &["you", "can", "call"], &["you", "can", "reach"],
-    &["my", "number"], &["my", "phone"], &["thank", "you"], &["thanks"],
+    &["שמי"],
+    &["קוראים", "לי"],
+    &["מדבר"],
+    &["מדברת"],
+    &["אני", "צריך"],
+    &["אני", "צריכה"],
+    &["אני", "רוצה"],
+    &["אני", "מעוניין"],
+    &["אני", "מעוניינת"],
+    &["אני", "מחפש"],
+    &["אני", "מחפשת"],
+    &["אני", "מבקש"],
+    &["אני", "מבקשת"],
+    &["אני", "פנוי"],
+    &["אני", "פנויה"],
+    &["אני", "מחכה"],
+    &["אני", "כבר"],
+    &["אנחנו", "צריכים"],
+    &["אנחנו", "רוצים"],
+    &["אנחנו", "מחפשים"],
+    &["הייתי", "רוצה"],
+    &["רציתי"],
+    &["אשמח"],
+    &["תחזרו"],
+    &["בבקשה", "לחזור"],
+    &["בבקשה", "להתקשר"],
+    &["אפשר", "לחזור"],
+    &["אפשר", "להתקשר"],
+    &["נא", "להתקשר"],
+    &["נא", "לחזור"],
+    &["המספר", "שלי"],
+    &["הטלפון", "שלי"],
+    &["הטלפון", "בעבודה"],
+    &["התקציב"],
+    &["זה", "דחוף"],
+    &["זה", "יעלה"],
+    &["יש", "נזילה"],
+    &["תודה"],
+    &["להתראות"],
+    &["my", "name"],
+    &["i", "need"],
+    &["i", "want"],
+    &["i", "would"],
+    &["i'd"],
+    &["i'm", "looking"],
+    &["i", "am", "looking"],
+    &["we", "need"],
+    &["we're", "looking"],
+    &["please", "call"],
+    &["call", "me"],
+    &["you", "can", "call"],
+    &["you", "can", "reach"],
+    &["my", "number"],
+    &["my", "phone"],
+    &["thank", "you"],
+    &["thanks"],
 ];
 
 #[cfg(test)]

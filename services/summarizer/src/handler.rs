@@ -68,7 +68,10 @@ impl Summarizer {
                 }
                 Err(error) => {
                     self.count(engine, error.class.token());
-                    tracing::warn!(engine, "the model gave no summary, the offline one takes its place: {error}");
+                    tracing::warn!(
+                        engine,
+                        "the model gave no summary, the offline one takes its place: {error}"
+                    );
                     failed_engines.push(EngineFailure {
                         engine: engine.to_owned(),
                         class: error.class,
@@ -83,7 +86,11 @@ impl Summarizer {
     }
 
     fn count(&self, engine: &str, outcome: &str) {
-        let labels = [("stage", Stage::Summarize.token()), ("engine", engine), ("outcome", outcome)];
+        let labels = [
+            ("stage", Stage::Summarize.token()),
+            ("engine", engine),
+            ("outcome", outcome),
+        ];
         self.metrics.count(CounterName::EngineCalls, &labels);
     }
 }
@@ -96,7 +103,10 @@ impl StageHandler for Summarizer {
 
     async fn handle(&self, job: &Job) -> Outcome {
         let Event::TranscriptReady(transcript) = &job.record.event else {
-            return Outcome::Reject(Failure::new(FailureClass::Internal, "the input is not a transcript"));
+            return Outcome::Reject(Failure::new(
+                FailureClass::Internal,
+                "the input is not a transcript",
+            ));
         };
         // Dropping a question to a model is harmless: it is asked again.
         tokio::select! {
@@ -135,7 +145,12 @@ async fn ask(ask_first: &AskFirst, text: &str) -> Result<(Summary, Reply), Model
     loop {
         tries += 1;
         let error = match timeout_at(end, ask_first.model.ask(prompt::SYSTEM, &user)).await {
-            Err(_) => return Err(ModelError::new(FailureClass::Timeout, "the model did not answer in time")),
+            Err(_) => {
+                return Err(ModelError::new(
+                    FailureClass::Timeout,
+                    "the model did not answer in time",
+                ));
+            }
             Ok(Err(error)) => error,
             Ok(Ok(reply)) => {
                 return match answer::parse(&reply.text) {

@@ -33,7 +33,12 @@ pub fn build(config: &SummarizerConfig, metrics: Metrics) -> Result<Summarizer, 
         Some(model) => {
             let http = callfold_kit::http::client_builder().build()?;
             Some(AskFirst {
-                model: Arc::new(model::OpenAi::new(http, &model.base_url, &model.api_key, &model.model)),
+                model: Arc::new(model::OpenAi::new(
+                    http,
+                    &model.base_url,
+                    &model.api_key,
+                    &model.model,
+                )),
                 budget: model.budget,
                 retry_pause: model.retry_pause,
             })

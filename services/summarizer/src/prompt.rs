@@ -36,7 +36,10 @@ fn shortened(transcript: &str) -> String {
     if count <= TRANSCRIPT_CHARS_MAX {
         return transcript.to_owned();
     }
-    let head: String = transcript.chars().take(TRANSCRIPT_CHARS_MAX - TRANSCRIPT_END_CHARS).collect();
+    let head: String = transcript
+        .chars()
+        .take(TRANSCRIPT_CHARS_MAX - TRANSCRIPT_END_CHARS)
+        .collect();
     let tail: String = transcript.chars().skip(count - TRANSCRIPT_END_CHARS).collect();
     format!("{head} […] {tail}")
 }

@@ -52,21 +52,30 @@ impl Summary {
     /// Title and points, a line each.
     #[must_use]
     pub fn text(&self) -> String {
-        std::iter::once(&self.title).chain(&self.points).map(String::as_str).collect::<Vec<_>>().join("\n")
+        std::iter::once(&self.title)
+            .chain(&self.points)
+            .map(String::as_str)
+            .collect::<Vec<_>>()
+            .join("\n")
     }
 }
 
 /// Summaries are never logged, by accident neither.
 impl std::fmt::Debug for Summary {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Summary").field("points", &self.points.len()).finish_non_exhaustive()
+        f.debug_struct("Summary")
+            .field("points", &self.points.len())
+            .finish_non_exhaustive()
     }
 }
 
 /// Whether two texts say the same but for punctuation and case.
 fn same(a: &str, b: &str) -> bool {
     let letters = |text: &str| -> String {
-        text.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
+        text.chars()
+            .filter(|c| c.is_alphanumeric())
+            .flat_map(char::to_lowercase)
+            .collect()
     };
     letters(a) == letters(b)
 }

@@ -32,7 +32,10 @@ pub(crate) fn bounded(text: &str, chars_max: usize) -> String {
     if text.chars().count() <= chars_max {
         return text.to_owned();
     }
-    let cut = text.char_indices().nth(chars_max.saturating_sub(1)).map_or(text.len(), |(at, _)| at);
+    let cut = text
+        .char_indices()
+        .nth(chars_max.saturating_sub(1))
+        .map_or(text.len(), |(at, _)| at);
     let head = &text[..cut];
     // A blank right behind the cut means that the last word is whole.
     let whole = text[cut..].starts_with(' ');
@@ -49,7 +52,10 @@ mod tests {
 
     #[test]
     fn hidden_characters_are_dropped_and_blanks_joined() {
-        assert_eq!(clean(" שלום\u{202e} \r\n\tעולם\u{0}\u{200f}\u{e0041} "), "שלום עולם");
+        assert_eq!(
+            clean(" שלום\u{202e} \r\n\tעולם\u{0}\u{200f}\u{e0041} "),
+            "שלום עולם"
+        );
         assert_eq!(clean("\u{200b}\n"), "");
         assert_eq!(clean("a\u{2028}b"), "a b");
     }

@@ -30,14 +30,21 @@ impl Links {
     pub(crate) fn issue(&self, now: UnixMillis) -> Secret {
         let token = new_token();
         let expires_at = UnixMillis(now.0.saturating_add(LINK_MS));
-        self.put_back(Link { hash: TokenHash::of(token.expose()), expires_at });
+        self.put_back(Link {
+            hash: TokenHash::of(token.expose()),
+            expires_at,
+        });
         token
     }
 
     /// Whether the token would open a session.
     pub(crate) fn is_good(&self, token: &str, now: UnixMillis) -> bool {
         let hash = TokenHash::of(token);
-        self.with(|links| links.iter().any(|link| link.hash.matches(&hash) && now < link.expires_at))
+        self.with(|links| {
+            links
+                .iter()
+                .any(|link| link.hash.matches(&hash) && now < link.expires_at)
+        })
     }
 
     /// Uses the token up: of two at once, one gets it.

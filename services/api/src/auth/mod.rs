@@ -79,7 +79,9 @@ impl Auth {
     }
 
     fn is_https(&self) -> bool {
-        self.public_url.as_ref().is_some_and(|url| url.scheme() == "https")
+        self.public_url
+            .as_ref()
+            .is_some_and(|url| url.scheme() == "https")
     }
 
     /// Whether a form was sent by our own page. Browsers say so in `Sec-Fetch-Site`, older ones (and all of them over
@@ -88,9 +90,17 @@ impl Auth {
         if let Some(site) = text(headers, "sec-fetch-site") {
             return matches!(site, "same-origin" | "none");
         }
-        let Some(origin) = text(headers, header::ORIGIN.as_str()) else { return true };
-        let Ok(origin) = Url::parse(origin) else { return false };
-        if self.public_url.as_ref().is_some_and(|own| own.origin() == origin.origin()) {
+        let Some(origin) = text(headers, header::ORIGIN.as_str()) else {
+            return true;
+        };
+        let Ok(origin) = Url::parse(origin) else {
+            return false;
+        };
+        if self
+            .public_url
+            .as_ref()
+            .is_some_and(|own| own.origin() == origin.origin())
+        {
             return true;
         }
         // `Host` has no scheme, so the port of the origin is compared as it is written.
@@ -109,7 +119,9 @@ fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let (scheme, token) = text(headers, header::AUTHORIZATION.as_str())?.trim().split_once(' ')?;
+    let (scheme, token) = text(headers, header::AUTHORIZATION.as_str())?
+        .trim()
+        .split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
@@ -125,7 +137,11 @@ pub(crate) fn session_token(headers: &HeaderMap) -> Option<&str> {
 }
 
 /// Lets only those in who may read. What is behind it never answers anybody else.
-pub(crate) async fn require(State(app): State<App>, request: Request, next: Next) -> Result<Response, ApiError> {
+pub(crate) async fn require(
+    State(app): State<App>,
+    request: Request,
+    next: Next,
+) -> Result<Response, ApiError> {
     if !app.auth.admits(request.headers(), app.clock.now()).await? {
         return Err(ApiError::Unauthenticated);
     }

@@ -51,7 +51,10 @@ impl Sessions {
     /// Opens the bucket.
     pub(crate) async fn open_bucket(bus: &Bus) -> Result<Self, BusError> {
         let ttl = Duration::from_secs(SESSION_SECONDS.unsigned_abs());
-        Ok(Self { kv: bus.kv(BUCKET, Some(ttl)).await?, cache: Mutex::default() })
+        Ok(Self {
+            kv: bus.kv(BUCKET, Some(ttl)).await?,
+            cache: Mutex::default(),
+        })
     }
 
     /// Opens a session and gives its token.
@@ -59,9 +62,22 @@ impl Sessions {
         let token = new_token();
         let hash = TokenHash::of(token.expose());
         let expires_at = UnixMillis(now.0.saturating_add(SESSION_SECONDS * 1000));
-        let stored = serde_json::to_vec(&Stored { created_at: now, expires_at }).map_err(ApiError::Encode)?;
-        self.kv.put(&hash.hex(), Bytes::from(stored)).await.map_err(ApiError::Sessions)?;
-        self.remember(hash, Cached { expires_at, seen_at: now });
+        let stored = serde_json::to_vec(&Stored {
+            created_at: now,
+            expires_at,
+        })
+        .map_err(ApiError::Encode)?;
+        self.kv
+            .put(&hash.hex(), Bytes::from(stored))
+            .await
+            .map_err(ApiError::Sessions)?;
+        self.remember(
+            hash,
+            Cached {
+                expires_at,
+                seen_at: now,
+            },
+        );
         Ok(token)
     }
 
@@ -76,8 +92,16 @@ impl Sessions {
         match self.kv.get(&hash.hex()).await {
             Ok(Some(value)) => {
                 // What does not read is no session.
-                let Ok(stored) = serde_json::from_slice::<Stored>(&value) else { return Ok(false) };
-                self.remember(*hash, Cached { expires_at: stored.expires_at, seen_at: now });
+                let Ok(stored) = serde_json::from_slice::<Stored>(&value) else {
+                    return Ok(false);
+                };
+                self.remember(
+                    *hash,
+                    Cached {
+                        expires_at: stored.expires_at,
+                        seen_at: now,
+                    },
+                );
                 Ok(now < stored.expires_at)
             }
             Ok(None) => {
@@ -89,7 +113,13 @@ impl Sessions {
                 Some(cached) => {
                     tracing::debug!(error = %chain(&error), "the sessions cannot be read; a known one goes on");
                     // Not every click is to wait for a broker that does not answer.
-                    self.remember(*hash, Cached { seen_at: now, ..cached });
+                    self.remember(
+                        *hash,
+                        Cached {
+                            seen_at: now,
+                            ..cached
+                        },
+                    );
                     Ok(now < cached.expires_at)
                 }
                 None => Err(ApiError::Sessions(error)),

@@ -76,7 +76,11 @@ impl CardView {
     fn of(lead: &Lead, f: &Frame) -> Self {
         let number = NumberView::of(&lead.phone);
         let who = lead.caller.name.clone().unwrap_or_else(|| {
-            if number.withheld { f.w.withheld.to_owned() } else { number.text.clone() }
+            if number.withheld {
+                f.w.withheld.to_owned()
+            } else {
+                number.text.clone()
+            }
         });
         let headline = non_empty(lead.summary_title.as_deref());
         Self {
@@ -90,10 +94,18 @@ impl CardView {
             received: When::day(lead.created_at.0, f),
             length: message_length(lead),
             headline,
-            points: lead.summary_points.iter().filter_map(|point| non_empty(Some(point))).collect(),
+            points: lead
+                .summary_points
+                .iter()
+                .filter_map(|point| non_empty(Some(point)))
+                .collect(),
             state: state::of_lead(lead, f),
             why: state::why_of_lead(lead, f),
-            offline_summary: lead.engines.summarize.as_deref().is_some_and(|engine| engine.contains("extractive")),
+            offline_summary: lead
+                .engines
+                .summarize
+                .as_deref()
+                .is_some_and(|engine| engine.contains("extractive")),
             sounds: sounds(lead, f),
             said: said(lead, f),
             transcript: non_empty(lead.transcript.as_deref()),
@@ -109,7 +121,11 @@ fn sounds(lead: &Lead, f: &Frame) -> Vec<SoundView> {
         recording.blob_key.as_ref()?;
         Some(SoundView {
             recording_sid: recording.recording_sid.to_string(),
-            label: if several { fill(f.w.recording_of, n + 1) } else { f.w.recording.to_owned() },
+            label: if several {
+                fill(f.w.recording_of, n + 1)
+            } else {
+                f.w.recording.to_owned()
+            },
             length: recording.duration_ms.map(show::length_ms),
         })
     };
@@ -125,7 +141,10 @@ fn said(lead: &Lead, f: &Frame) -> Vec<SaidView> {
         let place = (segment.recording_sid.clone(), segment.channel);
         let mut speaker = Vec::new();
         if last.as_ref() != Some(&place) {
-            let number = lead.recordings.iter().position(|r| r.recording_sid == segment.recording_sid);
+            let number = lead
+                .recordings
+                .iter()
+                .position(|r| r.recording_sid == segment.recording_sid);
             if let (true, Some(n)) = (several_recordings, number) {
                 speaker.push(fill(f.w.recording_of, n + 1));
             }
@@ -135,7 +154,11 @@ fn said(lead: &Lead, f: &Frame) -> Vec<SaidView> {
         }
         last = Some(place);
         let at = show::length(segment.start_ms / 1000);
-        Some(SaidView { at, speaker: (!speaker.is_empty()).then(|| speaker.join(" · ")), text })
+        Some(SaidView {
+            at,
+            speaker: (!speaker.is_empty()).then(|| speaker.join(" · ")),
+            text,
+        })
     };
     lead.segments.iter().filter_map(view).collect()
 }
@@ -158,7 +181,10 @@ fn stages(lead: &Lead, f: &Frame) -> Vec<StagesView> {
         })
         .collect();
     if let Some(rerun) = &lead.rerun {
-        groups.push(StagesView { label: f.w.rerun.to_owned(), steps: steps(&rerun.stages, f) });
+        groups.push(StagesView {
+            label: f.w.rerun.to_owned(),
+            steps: steps(&rerun.stages, f),
+        });
     }
     groups
 }
@@ -185,25 +211,55 @@ fn facts(lead: &Lead, f: &Frame) -> Vec<FactView> {
     let mut facts = Vec::new();
     let mut add = |name, value: Option<String>, direction| {
         if let Some(value) = value {
-            facts.push(FactView { name, value, direction, is_id: false });
+            facts.push(FactView {
+                name,
+                value,
+                direction,
+                is_id: false,
+            });
         }
     };
     let number = |number: &callfold_schema::PhoneNumber| {
-        if show::is_withheld(number) { None } else { Some(show::phone(number)) }
+        if show::is_withheld(number) {
+            None
+        } else {
+            Some(show::phone(number))
+        }
     };
     let caller = &lead.caller;
     add(w.caller_name, caller.name.clone(), "auto");
     add(w.caller_number, number(&lead.phone), "ltr");
-    let place: Vec<&str> =
-        [&caller.city, &caller.state, &caller.country].into_iter().filter_map(|part| part.as_deref()).collect();
-    add(w.caller_place, (!place.is_empty()).then(|| place.join(", ")), "auto");
-    add(w.forwarded_from, caller.forwarded_from.as_ref().and_then(number), "ltr");
+    // The country alone says no more than the number.
+    let is_known = caller.city.is_some() || caller.state.is_some();
+    let place: Vec<&str> = [&caller.city, &caller.state, &caller.country]
+        .into_iter()
+        .filter_map(|part| part.as_deref())
+        .collect();
+    add(w.caller_place, is_known.then(|| place.join(", ")), "auto");
+    add(
+        w.forwarded_from,
+        caller.forwarded_from.as_ref().and_then(number),
+        "ltr",
+    );
     add(w.our_number, number(&lead.to), "ltr");
-    add(w.received, Some(show::full(lead.created_at.0, &f.timezone)), "ltr");
-    add(w.call_length, lead.call.duration_s.map(|s| show::length(u64::from(s))), "ltr");
+    add(
+        w.received,
+        Some(show::full(lead.created_at.0, &f.timezone)),
+        "ltr",
+    );
+    add(
+        w.call_length,
+        lead.call.duration_s.map(|s| show::length(u64::from(s))),
+        "ltr",
+    );
     add(w.message_length, message_length(lead), "ltr");
     add(w.recognised_by, lead.engines.transcribe.clone(), "ltr");
-    facts.push(FactView { name: w.call_id, value: lead.call_sid.to_string(), direction: "ltr", is_id: true });
+    facts.push(FactView {
+        name: w.call_id,
+        value: lead.call_sid.to_string(),
+        direction: "ltr",
+        is_id: true,
+    });
     facts
 }
 

@@ -27,7 +27,11 @@ pub(crate) struct Frame {
 impl Frame {
     /// A page that follows live updates behind `position`.
     pub(crate) fn live(app: &App, position: u64) -> Self {
-        Self { live: true, position, ..Self::still(app) }
+        Self {
+            live: true,
+            position,
+            ..Self::still(app)
+        }
     }
 
     /// A page that stands still.

@@ -15,8 +15,13 @@ use crate::routes::leads::list::read_page;
 use crate::words::Words;
 
 /// Leads that something is happening to.
-const RUNNING: &[Status] =
-    &[Status::New, Status::Recording, Status::Recorded, Status::Downloaded, Status::Transcribed];
+const RUNNING: &[Status] = &[
+    Status::New,
+    Status::Recording,
+    Status::Recorded,
+    Status::Downloaded,
+    Status::Transcribed,
+];
 
 /// A filter to choose.
 pub(crate) struct ChipView {
@@ -47,7 +52,9 @@ fn address(path: &str, filter: &LeadFilter, cursor: Option<&str>) -> String {
     }
     let texts = [("q", filter.q.clone()), ("phone", filter.phone.clone())];
     let moments = [("from", filter.from), ("to", filter.to)];
-    let moments = moments.into_iter().map(|(name, moment)| (name, moment.map(|moment| moment.rfc3339())));
+    let moments = moments
+        .into_iter()
+        .map(|(name, moment)| (name, moment.map(|moment| moment.rfc3339())));
     let cursor = std::iter::once(("cursor", cursor.map(str::to_owned)));
     for (name, value) in texts.into_iter().chain(moments).chain(cursor) {
         if let Some(value) = value {
@@ -55,7 +62,11 @@ fn address(path: &str, filter: &LeadFilter, cursor: Option<&str>) -> String {
         }
     }
     let query = query.finish();
-    if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") }
+    if query.is_empty() {
+        path.to_owned()
+    } else {
+        format!("{path}?{query}")
+    }
 }
 
 fn chips(filter: &LeadFilter, w: &Words) -> Vec<ChipView> {
@@ -69,7 +80,14 @@ fn chips(filter: &LeadFilter, w: &Words) -> Vec<ChipView> {
     choices
         .into_iter()
         .map(|(label, status)| ChipView {
-            href: address("/", &LeadFilter { status: status.to_vec(), ..filter.clone() }, None),
+            href: address(
+                "/",
+                &LeadFilter {
+                    status: status.to_vec(),
+                    ..filter.clone()
+                },
+                None,
+            ),
             label,
             current: filter.status == status,
         })
@@ -117,7 +135,10 @@ pub(crate) async fn list(State(app): State<App>, RawQuery(query): RawQuery) -> R
 }
 
 /// `GET /fragments/list`: the rows alone, for live updates.
-pub(crate) async fn fragment(State(app): State<App>, RawQuery(query): RawQuery) -> Result<Response, ApiError> {
+pub(crate) async fn fragment(
+    State(app): State<App>,
+    RawQuery(query): RawQuery,
+) -> Result<Response, ApiError> {
     let query = ListQuery::parse(query.as_deref(), &app.timezone)?;
     let f = Frame::still(&app);
     let q = read_queue(&app, &query, &f).await?;

@@ -23,7 +23,9 @@ struct MessagePage {
 /// Turns the problems of what it stands around into pages; status and other headers stay.
 pub(crate) async fn as_page(State(app): State<App>, request: Request, next: Next) -> Response {
     let response = next.run(request).await;
-    let Some(error) = response.extensions().get::<Arc<ApiError>>().cloned() else { return response };
+    let Some(error) = response.extensions().get::<Arc<ApiError>>().cloned() else {
+        return response;
+    };
     let rendered = match &*error {
         ApiError::Unauthenticated => explanation(&app, false),
         other => {

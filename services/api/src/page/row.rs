@@ -58,14 +58,20 @@ impl RowView {
 pub(crate) fn message_length(lead: &Lead) -> Option<String> {
     lead.recordings
         .iter()
-        .filter_map(|recording| recording.duration_ms.or(recording.duration_s.map(|s| u64::from(s) * 1000)))
+        .filter_map(|recording| {
+            recording
+                .duration_ms
+                .or(recording.duration_s.map(|s| u64::from(s) * 1000))
+        })
         .reduce(u64::saturating_add)
         .map(show::length_ms)
 }
 
 /// A text that says something.
 pub(crate) fn non_empty(text: Option<&str>) -> Option<String> {
-    text.map(str::trim).filter(|text| !text.is_empty()).map(str::to_owned)
+    text.map(str::trim)
+        .filter(|text| !text.is_empty())
+        .map(str::to_owned)
 }
 
 fn excerpt(transcript: &str) -> Option<String> {

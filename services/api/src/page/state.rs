@@ -41,7 +41,11 @@ impl When {
     }
 
     fn new(moment: UnixMillis, text: String) -> Self {
-        Self { text, millis: moment.0, rfc3339: moment.rfc3339() }
+        Self {
+            text,
+            millis: moment.0,
+            rfc3339: moment.rfc3339(),
+        }
     }
 }
 
@@ -55,7 +59,11 @@ pub(crate) struct StateView {
 
 impl StateView {
     fn still(label: impl Into<String>, shape: Shape) -> Self {
-        Self { label: label.into(), shape, since: None }
+        Self {
+            label: label.into(),
+            shape,
+            since: None,
+        }
     }
 
     /// The CSS class of the shape.
@@ -88,8 +96,16 @@ pub(crate) fn of_lead(lead: &Lead, f: &Frame) -> StateView {
         Status::Failed => return StateView::still(w.state_failed, Shape::Bad),
         Status::NoMessage => return StateView::still(no_message(lead, w), Shape::End),
     };
-    let since = lead.stages.current().and_then(|(_, view)| view.since).unwrap_or(lead.updated_at);
-    StateView { label: label.to_owned(), shape: Shape::Run, since: Some(When::since(since.0, f)) }
+    let since = lead
+        .stages
+        .current()
+        .and_then(|(_, view)| view.since)
+        .unwrap_or(lead.updated_at);
+    StateView {
+        label: label.to_owned(),
+        shape: Shape::Run,
+        since: Some(When::since(since.0, f)),
+    }
 }
 
 fn no_message(lead: &Lead, w: &Words) -> &'static str {
@@ -141,10 +157,18 @@ pub(crate) fn of_stage(stage: Stage, view: &StageView, at_work: bool, f: &Frame)
                 Stage::Transcribe => w.state_downloaded,
                 Stage::Summarize => w.state_transcribed,
             };
-            StateView { label: label.to_owned(), shape: Shape::Run, since }
+            StateView {
+                label: label.to_owned(),
+                shape: Shape::Run,
+                since,
+            }
         }
         StageState::Waiting => StateView::still(w.stage_waiting, Shape::Idle),
-        StageState::Retrying => StateView { label: w.stage_retrying.to_owned(), shape: Shape::Run, since: None },
+        StageState::Retrying => StateView {
+            label: w.stage_retrying.to_owned(),
+            shape: Shape::Run,
+            since: None,
+        },
         StageState::Done => {
             let label = match view.elapsed_ms {
                 Some(ms) => {
@@ -180,7 +204,10 @@ pub(crate) fn why(view: &StageView, f: &Frame) -> Vec<String> {
         lines.push(first.join(" · "));
     }
     // A stage that is done after all keeps the words of its last failure; they are history by then.
-    if matches!(view.state, StageState::Waiting | StageState::Retrying | StageState::Failed) {
+    if matches!(
+        view.state,
+        StageState::Waiting | StageState::Retrying | StageState::Failed
+    ) {
         lines.extend(view.text.clone());
     }
     lines

@@ -31,7 +31,10 @@ pub(crate) fn api_routes() -> Vec<(&'static str, MethodRouter<App>)> {
         ("/api/v1/leads", get(leads::list::list)),
         ("/api/v1/leads/{call_sid}", get(leads::get::lead)),
         ("/api/v1/leads/{call_sid}/events", get(leads::events::story)),
-        ("/api/v1/leads/{call_sid}/recordings/{recording_sid}", get(leads::recording::recording)),
+        (
+            "/api/v1/leads/{call_sid}/recordings/{recording_sid}",
+            get(leads::recording::recording),
+        ),
         ("/api/v1/events", get(events::follow)),
         ("/api/openapi.json", get(openapi::description)),
     ]
@@ -51,7 +54,9 @@ fn page_routes() -> Vec<(&'static str, MethodRouter<App>)> {
 /// The whole router.
 pub(crate) fn router(app: App) -> Router {
     let with = |routes: Vec<(&'static str, MethodRouter<App>)>| {
-        routes.into_iter().fold(Router::new(), |router, (path, handler)| router.route(path, handler))
+        routes.into_iter().fold(Router::new(), |router, (path, handler)| {
+            router.route(path, handler)
+        })
     };
     let signed_in = middleware::from_fn_with_state(Arc::clone(&app), auth::require);
     let own_forms = middleware::from_fn_with_state(Arc::clone(&app), auth::own_forms_only);
@@ -86,15 +91,24 @@ async fn method_not_allowed() -> ApiError {
 
 /// Around everything: security headers, metrics, and one line for each answer that failed for a reason of ours.
 async fn observe(State(app): State<App>, request: Request, next: Next) -> Response {
-    let route = request.extensions().get::<MatchedPath>().map_or("other", MatchedPath::as_str).to_owned();
+    let route = request
+        .extensions()
+        .get::<MatchedPath>()
+        .map_or("other", MatchedPath::as_str)
+        .to_owned();
     let call_id = call_id(request.uri().path()).to_owned();
     let started = Instant::now();
     let mut response = next.run(request).await;
 
     let status = response.status();
     let class = format!("{}xx", status.as_u16() / 100);
-    app.metrics.count(CounterName::ApiRequests, &[("route", &route), ("status", &class)]);
-    app.metrics.observe(HistogramName::ApiSeconds, &[("route", &route)], started.elapsed().as_secs_f64());
+    app.metrics
+        .count(CounterName::ApiRequests, &[("route", &route), ("status", &class)]);
+    app.metrics.observe(
+        HistogramName::ApiSeconds,
+        &[("route", &route)],
+        started.elapsed().as_secs_f64(),
+    );
     if let Some(error) = response.extensions_mut().remove::<Arc<ApiError>>()
         && status.is_server_error()
     {
@@ -111,12 +125,24 @@ async fn observe(State(app): State<App>, request: Request, next: Next) -> Respon
     };
     set(header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY);
     set(header::X_CONTENT_TYPE_OPTIONS, "nosniff");
-    set(HeaderName::from_static("cross-origin-resource-policy"), "same-origin");
-    set(HeaderName::from_static("cross-origin-opener-policy"), "same-origin");
+    set(
+        HeaderName::from_static("cross-origin-resource-policy"),
+        "same-origin",
+    );
+    set(
+        HeaderName::from_static("cross-origin-opener-policy"),
+        "same-origin",
+    );
     // With `no-referrer` browsers send `Origin: null` with the forms of a page, and the check of where a form comes
     // from would refuse our own; `same-origin` tells other sites just as little.
-    set(header::REFERRER_POLICY, if is_page { "same-origin" } else { "no-referrer" });
-    if !headers.get(header::CACHE_CONTROL).is_some_and(|value| value.as_bytes().ends_with(b"immutable")) {
+    set(
+        header::REFERRER_POLICY,
+        if is_page { "same-origin" } else { "no-referrer" },
+    );
+    if !headers
+        .get(header::CACHE_CONTROL)
+        .is_some_and(|value| value.as_bytes().ends_with(b"immutable"))
+    {
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }
     response
@@ -126,5 +152,9 @@ async fn observe(State(app): State<App>, request: Request, next: Next) -> Respon
 fn call_id(path: &str) -> &str {
     let behind = path.split_once("/leads/").map_or("", |(_, rest)| rest);
     let segment = behind.split('/').next().unwrap_or_default();
-    if callfold_schema::CallSid::parse(segment).is_ok() { segment } else { "" }
+    if callfold_schema::CallSid::parse(segment).is_ok() {
+        segment
+    } else {
+        ""
+    }
 }

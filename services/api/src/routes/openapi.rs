@@ -17,7 +17,11 @@ static DOCUMENT: LazyLock<String> = LazyLock::new(|| document().to_string());
 
 /// The description.
 pub(crate) async fn description() -> Response {
-    ([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], DOCUMENT.as_str()).into_response()
+    (
+        [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))],
+        DOCUMENT.as_str(),
+    )
+        .into_response()
 }
 
 /// An OpenAPI 3.1 document.
@@ -60,9 +64,7 @@ fn paths(schemas: &mut SchemaGenerator) -> Value {
     let problem = of(schemas.subschema_for::<Problem>());
     let status = of(schemas.subschema_for::<Status>());
 
-    let refusal = |what: &str| {
-        json!({ "description": what, "content": { "application/problem+json": { "schema": problem.clone() } } })
-    };
+    let refusal = |what: &str| json!({ "description": what, "content": { "application/problem+json": { "schema": problem.clone() } } });
     let answers = |ok: Value, others: &[(&str, &str)]| {
         let mut answers = json!({
             "200": ok,
@@ -84,13 +86,27 @@ fn paths(schemas: &mut SchemaGenerator) -> Value {
     };
     let header = |what: &str| json!({ "description": what, "schema": { "type": "string" } });
     let call_sid = parameter("call_sid", "path", "The call.", json!({ "type": "string" }));
-    let recording_sid = parameter("recording_sid", "path", "The recording.", json!({ "type": "string" }));
-    let none_match = parameter("If-None-Match", "header", "The ETag that is known.", json!({ "type": "string" }));
+    let recording_sid = parameter(
+        "recording_sid",
+        "path",
+        "The recording.",
+        json!({ "type": "string" }),
+    );
+    let none_match = parameter(
+        "If-None-Match",
+        "header",
+        "The ETag that is known.",
+        json!({ "type": "string" }),
+    );
     let text = |name: &str, what: &str| parameter(name, "query", what, json!({ "type": "string" }));
     let number =
         |name: &str, what: &str| parameter(name, "query", what, json!({ "type": "integer", "minimum": 0 }));
-    let mut statuses =
-        parameter("status", "query", "Any of these, separated by commas.", json!({ "type": "array", "items": status }));
+    let mut statuses = parameter(
+        "status",
+        "query",
+        "Any of these, separated by commas.",
+        json!({ "type": "array", "items": status }),
+    );
     statuses["explode"] = json!(false);
     let missing = ("404", "There is no such lead or recording.");
     let bad = ("400", "The query cannot be understood.");
@@ -103,8 +119,14 @@ fn paths(schemas: &mut SchemaGenerator) -> Value {
         "headers": { "Accept-Ranges": header("bytes"), "ETag": header("Stands for the content.") },
         "content": { "audio/x-wav": { "schema": binary }, "audio/mpeg": { "schema": binary } },
     });
-    let mut audio_answers =
-        answers(audio.clone(), &[missing, ("304", "It is the one that is known."), ("416", "Beyond its end.")]);
+    let mut audio_answers = answers(
+        audio.clone(),
+        &[
+            missing,
+            ("304", "It is the one that is known."),
+            ("416", "Beyond its end."),
+        ],
+    );
     audio_answers["206"] = audio;
     json!({
         "/api/v1/leads": { "get": {
@@ -174,8 +196,12 @@ mod tests {
     #[test]
     fn every_route_is_described_and_nothing_else() {
         let document = document();
-        let described: BTreeSet<&str> =
-            document["paths"].as_object().into_iter().flatten().map(|(path, _)| path.as_str()).collect();
+        let described: BTreeSet<&str> = document["paths"]
+            .as_object()
+            .into_iter()
+            .flatten()
+            .map(|(path, _)| path.as_str())
+            .collect();
         let routed: BTreeSet<&str> = super::super::api_routes().iter().map(|(path, _)| *path).collect();
         assert_eq!(described, routed);
     }
@@ -186,7 +212,10 @@ mod tests {
         for (path, item) in document["paths"].as_object().into_iter().flatten() {
             let parameters = item["get"]["parameters"].as_array().cloned().unwrap_or_default();
             for name in path.split('{').skip(1).filter_map(|rest| rest.split('}').next()) {
-                assert!(parameters.iter().any(|p| p["name"] == name && p["in"] == "path"), "{path} {name}");
+                assert!(
+                    parameters.iter().any(|p| p["name"] == name && p["in"] == "path"),
+                    "{path} {name}"
+                );
             }
         }
         fn references<'a>(value: &'a Value, found: &mut Vec<&'a str>) {

@@ -27,12 +27,20 @@ struct SignInPage {
 
 /// The page that says how to get in.
 pub(crate) fn explanation(app: &App, spent: bool) -> Result<Html<String>, ApiError> {
-    html(&SignInPage { f: outside(app), token: None, spent })
+    html(&SignInPage {
+        f: outside(app),
+        token: None,
+        spent,
+    })
 }
 
 /// The frame for those who are not signed in: it tells nothing about the installation.
 fn outside(app: &App) -> Frame {
-    Frame { demonstration_model: false, unsigned_webhooks: false, ..Frame::still(app) }
+    Frame {
+        demonstration_model: false,
+        unsigned_webhooks: false,
+        ..Frame::still(app)
+    }
 }
 
 fn token_of(encoded: &[u8]) -> Option<String> {
@@ -45,9 +53,12 @@ fn token_of(encoded: &[u8]) -> Option<String> {
 pub(crate) async fn show(State(app): State<App>, RawQuery(query): RawQuery) -> Result<Response, ApiError> {
     let token = token_of(query.unwrap_or_default().as_bytes());
     Ok(match token {
-        Some(token) if app.auth.links.is_good(&token, app.clock.now()) => {
-            html(&SignInPage { f: outside(&app), token: Some(token), spent: false })?.into_response()
-        }
+        Some(token) if app.auth.links.is_good(&token, app.clock.now()) => html(&SignInPage {
+            f: outside(&app),
+            token: Some(token),
+            spent: false,
+        })?
+        .into_response(),
         Some(_) => (StatusCode::GONE, explanation(&app, true)?).into_response(),
         None => explanation(&app, false)?.into_response(),
     })

@@ -52,7 +52,10 @@ impl TestStage {
         let bus = nats.bus().await;
         let folder = tempfile::tempdir().unwrap();
         let store = SqliteStore::open(&folder.path().join("leads.db")).await.unwrap();
-        assert!(matches!(store.claim(WRITER, true).await.unwrap(), Claim::Granted(_)));
+        assert!(matches!(
+            store.claim(WRITER, true).await.unwrap(),
+            Claim::Granted(_)
+        ));
         store.reset(WRITER, bus.stream_identity()).await.unwrap();
         let blobs = Blobs::open(&BlobConfig::folder(&folder.path().join("recordings")).unwrap()).unwrap();
         Self {
@@ -92,7 +95,10 @@ impl TestStage {
     pub(crate) async fn tell(&mut self, event: NewEvent) -> u64 {
         let position = publish(&self.bus, &event).await;
         let call_sid = event.envelope.subject.call_sid.clone();
-        let state = self.states.entry(call_sid.clone()).or_insert_with(|| LeadState::new(call_sid));
+        let state = self
+            .states
+            .entry(call_sid.clone())
+            .or_insert_with(|| LeadState::new(call_sid));
         state.apply(position, &event.envelope, &event.event.encode().unwrap());
         let lead = lead_view(state).unwrap();
         let batch = Batch {
@@ -104,7 +110,10 @@ impl TestStage {
         };
         self.store.apply(WRITER, &batch).await.unwrap();
         self.position = position;
-        self.bus.notify(LEAD_CHANGED, Bytes::from_static(b"{}")).await.unwrap();
+        self.bus
+            .notify(LEAD_CHANGED, Bytes::from_static(b"{}"))
+            .await
+            .unwrap();
         position
     }
 
@@ -151,7 +160,11 @@ impl TestCall<'_> {
             from: self.from.clone(),
             to: "+97239999999".into(),
             direction: "inbound".to_owned(),
-            caller: Caller { name: self.name.clone(), country: Some("IL".to_owned()), ..Caller::default() },
+            caller: Caller {
+                name: self.name.clone(),
+                country: Some("IL".to_owned()),
+                ..Caller::default()
+            },
             greeting: "שלום".to_owned(),
             voice: "Google.he-IL-Standard-A".to_owned(),
             language: "he-IL".to_owned(),
@@ -274,7 +287,14 @@ impl TestCall<'_> {
     }
 
     /// A failed attempt; the last one when `next` says no time.
-    pub(crate) async fn failed(self, stage: Stage, attempt: u32, class: FailureClass, text: &str, next: Option<i64>) -> Self {
+    pub(crate) async fn failed(
+        self,
+        stage: Stage,
+        attempt: u32,
+        class: FailureClass,
+        text: &str,
+        next: Option<i64>,
+    ) -> Self {
         let failed = StageFailed {
             attempts_max: 8,
             class,
@@ -318,27 +338,82 @@ pub(crate) fn tone(seconds: u32) -> Vec<u8> {
 /// One lead in every state, the last told first in the queue. Gives the calls by a short name.
 pub(crate) async fn every_state(stage: &mut TestStage, now: UnixMillis) {
     let ago = |minutes: i64| UnixMillis(now.0 - minutes * 60_000);
-    let call = stage.call("old", "+97235551234", ago(60 * 24 * 3)).started().await.recording().await.ended().await;
+    let call = stage
+        .call("old", "+97235551234", ago(60 * 24 * 3))
+        .started()
+        .await
+        .recording()
+        .await
+        .ended()
+        .await;
     let call = call.recorded().await.downloaded(12).await;
-    let call = call.transcribed(&["שלום, אשמח שתחזרו אליי בנוגע להזמנה 4471-B של Acme Ltd. תודה."]).await;
-    call.summarized("בירור על הזמנה 4471-B של Acme Ltd", &["לחזור בטלפון"], "openai").await;
+    let call = call
+        .transcribed(&["שלום, אשמח שתחזרו אליי בנוגע להזמנה 4471-B של Acme Ltd. תודה."])
+        .await;
+    call.summarized("בירור על הזמנה 4471-B של Acme Ltd", &["לחזור בטלפון"], "openai")
+        .await;
 
-    let call = stage.call("yesterday", "anonymous", ago(60 * 20)).started().await.recording().await.ended().await;
+    let call = stage
+        .call("yesterday", "anonymous", ago(60 * 20))
+        .started()
+        .await
+        .recording()
+        .await
+        .ended()
+        .await;
     let call = call.recorded().await.downloaded(3).await;
     call.transcribed(&[]).await;
 
-    let call = stage.call("hungup", "+15551234567", ago(95)).named("<script>alert(1)</script>").started().await;
+    let call = stage
+        .call("hungup", "+15551234567", ago(95))
+        .named("<script>alert(1)</script>")
+        .started()
+        .await;
     call.ended().await.missing(MissingReason::NeverLeft).await;
 
-    let call = stage.call("failed", "+972501112233", ago(50)).started().await.recording().await.ended().await;
+    let call = stage
+        .call("failed", "+972501112233", ago(50))
+        .started()
+        .await
+        .recording()
+        .await
+        .ended()
+        .await;
     let call = call.recorded().await;
-    let call = call.failed(Stage::Download, 1, FailureClass::Unavailable, "HTTP 503 from the media host", Some(2000));
-    call.await.failed(Stage::Download, 8, FailureClass::NotFound, "HTTP 404 from the media host", None).await;
+    let call = call.failed(
+        Stage::Download,
+        1,
+        FailureClass::Unavailable,
+        "HTTP 503 from the media host",
+        Some(2000),
+    );
+    call.await
+        .failed(
+            Stage::Download,
+            8,
+            FailureClass::NotFound,
+            "HTTP 404 from the media host",
+            None,
+        )
+        .await;
 
-    let call = stage.call("deadline", "+97286667777", ago(41)).started().await.recording().await.ended().await;
+    let call = stage
+        .call("deadline", "+97286667777", ago(41))
+        .started()
+        .await
+        .recording()
+        .await
+        .ended()
+        .await;
     call.missing(MissingReason::DeadlinePassed).await;
 
-    let call = stage.call("done", "+972501234567", ago(12)).named("דוד כהן").started().await.recording().await;
+    let call = stage
+        .call("done", "+972501234567", ago(12))
+        .named("דוד כהן")
+        .started()
+        .await
+        .recording()
+        .await;
     let call = call.ended().await.recorded().await.downloaded(24).await;
     let call = call
         .transcribed(&[
@@ -350,24 +425,64 @@ pub(crate) async fn every_state(stage: &mut TestStage, now: UnixMillis) {
         .await;
     call.summarized(
         "הצעת מחיר לשיפוץ מטבח בתל אביב",
-        &["מטבח של כ־12 מטר, מבקש הצעת מחיר", "לחזור היום אחרי 16:00 לנייד 050-123-4567"],
+        &[
+            "מטבח של כ־12 מטר, מבקש הצעת מחיר",
+            "לחזור היום אחרי 16:00 לנייד 050-123-4567",
+        ],
         "extractive",
     )
     .await;
 
-    let call = stage.call("summarizing", "+972541239876", ago(3)).started().await.recording().await.ended().await;
+    let call = stage
+        .call("summarizing", "+972541239876", ago(3))
+        .started()
+        .await
+        .recording()
+        .await
+        .ended()
+        .await;
     let call = call.recorded().await.downloaded(18).await;
-    call.transcribed(&["מדברת רונית מרמת גן.", "אני רוצה לקבל ייעוץ לניקיון משרד."]).await;
+    call.transcribed(&["מדברת רונית מרמת גן.", "אני רוצה לקבל ייעוץ לניקיון משרד."])
+        .await;
 
-    let call = stage.call("retrying", "+972527654321", ago(2)).started().await.recording().await.ended().await;
+    let call = stage
+        .call("retrying", "+972527654321", ago(2))
+        .started()
+        .await
+        .recording()
+        .await
+        .ended()
+        .await;
     let call = call.recorded().await.downloaded(15).await;
-    call.failed(Stage::Transcribe, 3, FailureClass::Timeout, "no answer within 30 s", Some(45_000)).await;
+    call.failed(
+        Stage::Transcribe,
+        3,
+        FailureClass::Timeout,
+        "no answer within 30 s",
+        Some(45_000),
+    )
+    .await;
 
-    let call = stage.call("transcribing", "+972587654321", ago(1)).started().await.recording().await.ended().await;
+    let call = stage
+        .call("transcribing", "+972587654321", ago(1))
+        .started()
+        .await
+        .recording()
+        .await
+        .ended()
+        .await;
     call.recorded().await.downloaded(31).await;
 
-    stage.call("recording", "+972771112222", UnixMillis(now.0 - 20_000)).started().await.recording().await;
-    stage.call("new", "+442079460000", UnixMillis(now.0 - 5_000)).started().await;
+    stage
+        .call("recording", "+972771112222", UnixMillis(now.0 - 20_000))
+        .started()
+        .await
+        .recording()
+        .await;
+    stage
+        .call("new", "+442079460000", UnixMillis(now.0 - 5_000))
+        .started()
+        .await;
 }
 
 /// Sends a request to a router.
@@ -392,7 +507,10 @@ pub(crate) async fn text(response: Response<Body>) -> String {
 
 /// The whole body.
 pub(crate) async fn bytes(response: Response<Body>) -> Bytes {
-    http_body_util::BodyExt::collect(response.into_body()).await.unwrap().to_bytes()
+    http_body_util::BodyExt::collect(response.into_body())
+        .await
+        .unwrap()
+        .to_bytes()
 }
 
 /// The whole body as JSON.

@@ -58,20 +58,35 @@ impl Host {
 }
 
 fn basic(token: &str) -> String {
-    format!("Basic {}", data_encoding::BASE64.encode(format!("{AC}:{token}").as_bytes()))
+    format!(
+        "Basic {}",
+        data_encoding::BASE64.encode(format!("{AC}:{token}").as_bytes())
+    )
 }
 
 async fn answer(State(host): State<Arc<Host>>, request: Request) -> Response<Body> {
-    let authorization = request.headers().get("authorization").map(|value| value.to_str().unwrap().to_owned());
-    host.asked.lock().unwrap().push((request.uri().to_string(), authorization.clone()));
-    let answer = host.answers.lock().unwrap().pop_front().unwrap_or(Answer::Status(500));
+    let authorization = request
+        .headers()
+        .get("authorization")
+        .map(|value| value.to_str().unwrap().to_owned());
+    host.asked
+        .lock()
+        .unwrap()
+        .push((request.uri().to_string(), authorization.clone()));
+    let answer = host
+        .answers
+        .lock()
+        .unwrap()
+        .pop_front()
+        .unwrap_or(Answer::Status(500));
     let respond = |status: u16| Response::builder().status(StatusCode::from_u16(status).unwrap());
     match answer {
         Answer::Media(kind, bytes) => respond(200).header("content-type", kind).body(Body::from(bytes)),
         Answer::Status(status) => respond(status).body(Body::empty()),
         Answer::With(status, name, value) => respond(status).header(name, value).body(Body::from("<html>")),
         Answer::Stall => {
-            let first = futures::stream::iter([Ok::<_, std::convert::Infallible>(Bytes::from_static(&WAV[..100]))]);
+            let first =
+                futures::stream::iter([Ok::<_, std::convert::Infallible>(Bytes::from_static(&WAV[..100]))]);
             let body = futures::StreamExt::chain(first, futures::stream::pending());
             respond(200).body(Body::from_stream(body))
         }
@@ -79,16 +94,19 @@ async fn answer(State(host): State<Arc<Host>>, request: Request) -> Response<Bod
             let chunk = || Ok::<_, std::convert::Infallible>(Bytes::from_static(WAV));
             respond(200).body(Body::from_stream(futures::stream::repeat_with(chunk)))
         }
-        Answer::NeedsToken(token) if authorization == Some(basic(token)) => {
-            respond(200).header("content-type", "audio/x-wav").body(Body::from(WAV))
-        }
+        Answer::NeedsToken(token) if authorization == Some(basic(token)) => respond(200)
+            .header("content-type", "audio/x-wav")
+            .body(Body::from(WAV)),
         Answer::NeedsToken(_) => respond(401).body(Body::empty()),
     }
     .unwrap()
 }
 
 async fn serve(answers: Vec<Answer>) -> (Arc<Host>, String) {
-    let host = Arc::new(Host { answers: Mutex::new(answers.into()), asked: Mutex::default() });
+    let host = Arc::new(Host {
+        answers: Mutex::new(answers.into()),
+        asked: Mutex::default(),
+    });
     let router = axum::Router::new().fallback(answer).with_state(host.clone());
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
@@ -107,7 +125,10 @@ struct Bench {
 fn config(hosts: &str) -> DownloaderConfig {
     let tokens = ["new", "old"].map(AuthToken::new).to_vec();
     DownloaderConfig {
-        credentials: Some(Credentials { account_sid: AC.to_owned(), tokens }),
+        credentials: Some(Credentials {
+            account_sid: AC.to_owned(),
+            tokens,
+        }),
         allowed: AllowedHosts::parse(hosts).unwrap(),
         ..DownloaderConfig::default()
     }
@@ -122,14 +143,26 @@ fn bench(mut config: DownloaderConfig) -> Bench {
     let clock = TestClock::at(ANNOUNCED);
     let metrics = Metrics::new();
     let downloader = crate::build(&config, blobs.clone(), clock.clone(), metrics.clone()).unwrap();
-    Bench { downloader, clock, blobs, metrics, folder }
+    Bench {
+        downloader,
+        clock,
+        blobs,
+        metrics,
+        folder,
+    }
 }
 
 impl Bench {
     /// Handles a recording at this host; checks that no temporary file is left.
     async fn handle(&self, url: &str, channels: Option<u8>) -> Outcome {
         let outcome = self.downloader.handle(&job(url, channels)).await;
-        assert_eq!(std::fs::read_dir(self.folder.path().join("work")).unwrap().count(), 0, "a file was left");
+        assert_eq!(
+            std::fs::read_dir(self.folder.path().join("work"))
+                .unwrap()
+                .count(),
+            0,
+            "a file was left"
+        );
         outcome
     }
 
@@ -209,15 +242,24 @@ async fn a_recording_is_fetched_checked_and_stored() {
     assert_eq!(event.blob_key, format!("CA1/{RE}-0.wav"));
     assert_eq!(event.bytes, WAV.len() as u64);
     assert_eq!(event.sha256, data_encoding::HEXLOWER.encode(&Sha256::digest(WAV)));
-    assert_eq!((event.content_type.as_str(), event.sample_rate_hz, event.channels), ("audio/x-wav", 8_000, 1));
+    assert_eq!(
+        (event.content_type.as_str(), event.sample_rate_hz, event.channels),
+        ("audio/x-wav", 8_000, 1)
+    );
     assert!(event.duration_ms > 3_000, "{}", event.duration_ms);
     assert_eq!(bench.stored("wav").await, Some(WAV.len() as u64));
     let path = format!("/2010-04-01/Accounts/{AC}/Recordings/{RE}.wav");
     assert_eq!(host.asked(), [(path, Some(basic("new")))]);
-    assert_eq!(bench.metrics.counted(CounterName::MediaBytes, &[]), WAV.len() as u64);
+    assert_eq!(
+        bench.metrics.counted(CounterName::MediaBytes, &[]),
+        WAV.len() as u64
+    );
 
     // Again, as after a crash: the same blob.
-    host.answers.lock().unwrap().push_back(Answer::Media("audio/x-wav", WAV));
+    host.answers
+        .lock()
+        .unwrap()
+        .push_back(Answer::Media("audio/x-wav", WAV));
     let again = downloaded(bench.handle(&format!("http://{address}/whatever"), None).await);
     assert_eq!((again.blob_key, again.sha256), (event.blob_key, event.sha256));
 }
@@ -239,14 +281,24 @@ async fn a_404_is_waited_for_at_first_and_final_later() {
     let (host, address) = serve((0..3).map(|_| Answer::Status(404)).collect()).await;
     let bench = bench(config(&address));
     let url = format!("http://{address}/x");
-    let Outcome::Waiting { after, .. } = bench.handle(&url, None).await else { panic!("not waiting") };
+    let Outcome::Waiting { after, .. } = bench.handle(&url, None).await else {
+        panic!("not waiting")
+    };
     assert_eq!(after, Duration::from_millis(500));
     bench.clock.advance_ms(3_500);
-    let Outcome::Waiting { after, .. } = bench.handle(&url, None).await else { panic!("not waiting") };
+    let Outcome::Waiting { after, .. } = bench.handle(&url, None).await else {
+        panic!("not waiting")
+    };
     assert_eq!(after, Duration::from_secs(4));
     bench.clock.advance_ms(120_000);
-    assert_eq!(rejected(bench.handle(&url, None).await).class, FailureClass::NotFound);
-    host.answers.lock().unwrap().push_back(Answer::Media("audio/x-wav", WAV));
+    assert_eq!(
+        rejected(bench.handle(&url, None).await).class,
+        FailureClass::NotFound
+    );
+    host.answers
+        .lock()
+        .unwrap()
+        .push_back(Answer::Media("audio/x-wav", WAV));
     downloaded(bench.handle(&url, None).await);
 }
 
@@ -269,7 +321,11 @@ async fn a_redirect_is_followed_without_credentials() {
     let (store, store_address) = serve(vec![Answer::Media("audio/x-wav", WAV)]).await;
     let (host, address) = serve(vec![
         Answer::With(307, "location", "/elsewhere#part".to_owned()),
-        Answer::With(302, "location", format!("http://{store_address}/blob?signature=1")),
+        Answer::With(
+            302,
+            "location",
+            format!("http://{store_address}/blob?signature=1"),
+        ),
     ])
     .await;
     let bench = bench(config(&format!("{address},{store_address}")));
@@ -292,11 +348,17 @@ async fn redirects_to_forbidden_places_are_refused() {
         let (outcome, _, bench) = once(vec![Answer::With(302, "location", location.clone())]).await;
         let failure = rejected(outcome);
         assert_eq!(failure.class, FailureClass::NotAllowed, "{location}");
-        assert!(!failure.text.contains("/admin") && !failure.text.contains("latest"), "{}", failure.text);
+        assert!(
+            !failure.text.contains("/admin") && !failure.text.contains("latest"),
+            "{}",
+            failure.text
+        );
         assert_eq!(bench.metrics.counted(CounterName::MediaHostsRefused, &[]), 1);
     }
     assert!(inner.asked().is_empty());
-    let endless = (0..9).map(|_| Answer::With(302, "location", "/again".to_owned())).collect();
+    let endless = (0..9)
+        .map(|_| Answer::With(302, "location", "/again".to_owned()))
+        .collect();
     let (outcome, host, _) = once(endless).await;
     assert_eq!(retried(outcome).class, FailureClass::Invalid);
     assert_eq!(host.asked().len(), 4);
@@ -310,12 +372,22 @@ async fn a_host_that_is_not_listed_is_never_asked() {
     let bench = bench(config(""));
     let failure = rejected(bench.handle(&format!("http://{address}/secret"), None).await);
     assert_eq!(failure.class, FailureClass::NotAllowed);
-    assert!(failure.text.contains("127.0.0.1") && failure.text.contains("CALLFOLD_RECORDING_HOSTS"), "{}", failure.text);
+    assert!(
+        failure.text.contains("127.0.0.1") && failure.text.contains("CALLFOLD_RECORDING_HOSTS"),
+        "{}",
+        failure.text
+    );
     assert!(!failure.text.contains("secret"));
     assert!(host.asked().is_empty());
     assert_eq!(bench.metrics.counted(CounterName::MediaHostsRefused, &[]), 1);
-    assert_eq!(rejected(bench.handle("http://example.com/x", None).await).class, FailureClass::NotAllowed);
-    assert_eq!(rejected(bench.handle("nonsense", None).await).class, FailureClass::Invalid);
+    assert_eq!(
+        rejected(bench.handle("http://example.com/x", None).await).class,
+        FailureClass::NotAllowed
+    );
+    assert_eq!(
+        rejected(bench.handle("nonsense", None).await).class,
+        FailureClass::Invalid
+    );
 }
 
 #[tokio::test]
@@ -324,22 +396,37 @@ async fn without_two_channels_one_is_taken() {
     let bench = bench(config(&address));
     downloaded(bench.handle(&format!("http://{address}/x"), Some(2)).await);
     let paths: Vec<_> = host.asked().into_iter().map(|(path, _)| path).collect();
-    assert!(paths[0].ends_with(".wav?RequestedChannels=2") && paths[1].ends_with(".wav?RequestedChannels=1"), "{paths:?}");
+    assert!(
+        paths[0].ends_with(".wav?RequestedChannels=2") && paths[1].ends_with(".wav?RequestedChannels=1"),
+        "{paths:?}"
+    );
 }
 
 #[tokio::test]
 async fn statuses_have_their_outcomes() {
-    for (status, class) in [(500, FailureClass::Unavailable), (503, FailureClass::Unavailable), (408, FailureClass::Timeout), (204, FailureClass::Invalid)] {
+    for (status, class) in [
+        (500, FailureClass::Unavailable),
+        (503, FailureClass::Unavailable),
+        (408, FailureClass::Timeout),
+        (204, FailureClass::Invalid),
+    ] {
         let (outcome, _, _) = once(vec![Answer::Status(status)]).await;
         assert_eq!(retried(outcome).class, class, "{status}");
     }
-    for (status, class) in [(400, FailureClass::Refused), (405, FailureClass::Refused), (410, FailureClass::NotFound)] {
+    for (status, class) in [
+        (400, FailureClass::Refused),
+        (405, FailureClass::Refused),
+        (410, FailureClass::NotFound),
+    ] {
         let (outcome, _, _) = once(vec![Answer::Status(status)]).await;
         assert_eq!(rejected(outcome).class, class, "{status}");
     }
     let (outcome, _, _) = once(vec![Answer::With(429, "retry-after", "17".to_owned())]).await;
     let failure = retried(outcome);
-    assert_eq!((failure.class, failure.after), (FailureClass::RateLimited, Some(Duration::from_secs(17))));
+    assert_eq!(
+        (failure.class, failure.after),
+        (FailureClass::RateLimited, Some(Duration::from_secs(17)))
+    );
 }
 
 #[tokio::test]
@@ -352,7 +439,11 @@ async fn what_is_no_audio_is_never_stored() {
         ("audio/x-wav", page, "a web page"),
         ("audio/x-wav", b"", "empty"),
         ("audio/x-wav", &WAV[..44], "empty"),
-        ("audio/x-wav", b"0123456789 not a sound at all, though long enough to look at, one would think", ""),
+        (
+            "audio/x-wav",
+            b"0123456789 not a sound at all, though long enough to look at, one would think",
+            "",
+        ),
     ];
     for (kind, bytes, says) in table {
         let (outcome, _, bench) = once(vec![Answer::Media(kind, bytes)]).await;
@@ -365,20 +456,41 @@ async fn what_is_no_audio_is_never_stored() {
 
 #[tokio::test]
 async fn size_and_length_are_bounded() {
-    let (_host, address) = serve(vec![Answer::Media("audio/x-wav", WAV), Answer::Endless, Answer::Media("audio/x-wav", WAV)]).await;
+    let (_host, address) = serve(vec![
+        Answer::Media("audio/x-wav", WAV),
+        Answer::Endless,
+        Answer::Media("audio/x-wav", WAV),
+    ])
+    .await;
     let url = format!("http://{address}/x");
-    let small = Limits { bytes_max: WAV.len() as u64 - 1, ..Limits::default() };
-    let bench_small = bench(DownloaderConfig { limits: small, ..config(&address) });
+    let small = Limits {
+        bytes_max: WAV.len() as u64 - 1,
+        ..Limits::default()
+    };
+    let bench_small = bench(DownloaderConfig {
+        limits: small,
+        ..config(&address)
+    });
     for _ in 0..2 {
         let failure = rejected(bench_small.handle(&url, None).await);
         assert_eq!(failure.class, FailureClass::NotAllowed);
         assert!(failure.text.contains("CALLFOLD_RECORDING_BYTES_MAX"));
     }
-    let short = Limits { duration_max: Duration::from_secs(2), ..Limits::default() };
-    let bench_short = bench(DownloaderConfig { limits: short, ..config(&address) });
+    let short = Limits {
+        duration_max: Duration::from_secs(2),
+        ..Limits::default()
+    };
+    let bench_short = bench(DownloaderConfig {
+        limits: short,
+        ..config(&address)
+    });
     let failure = rejected(bench_short.handle(&url, None).await);
     assert_eq!(failure.class, FailureClass::NotAllowed);
-    assert!(failure.text.contains("CALLFOLD_RECORDING_SECS_MAX"), "{}", failure.text);
+    assert!(
+        failure.text.contains("CALLFOLD_RECORDING_SECS_MAX"),
+        "{}",
+        failure.text
+    );
     assert_eq!(bench_short.stored("wav").await, None);
 }
 
@@ -386,12 +498,32 @@ async fn size_and_length_are_bounded() {
 async fn silence_and_slowness_end() {
     let (_host, address) = serve(vec![Answer::Stall, Answer::Stall]).await;
     let url = format!("http://{address}/x");
-    let stall = Limits { stall: Duration::from_millis(100), ..Limits::default() };
-    let failure = retried(bench(DownloaderConfig { limits: stall, ..config(&address) }).handle(&url, None).await);
+    let stall = Limits {
+        stall: Duration::from_millis(100),
+        ..Limits::default()
+    };
+    let failure = retried(
+        bench(DownloaderConfig {
+            limits: stall,
+            ..config(&address)
+        })
+        .handle(&url, None)
+        .await,
+    );
     assert_eq!(failure.class, FailureClass::Timeout);
     assert!(failure.text.contains("sent nothing"), "{}", failure.text);
-    let total = Limits { total: Duration::from_millis(100), ..Limits::default() };
-    let failure = retried(bench(DownloaderConfig { limits: total, ..config(&address) }).handle(&url, None).await);
+    let total = Limits {
+        total: Duration::from_millis(100),
+        ..Limits::default()
+    };
+    let failure = retried(
+        bench(DownloaderConfig {
+            limits: total,
+            ..config(&address)
+        })
+        .handle(&url, None)
+        .await,
+    );
     assert_eq!(failure.class, FailureClass::Timeout);
     assert!(failure.text.contains("took longer"), "{}", failure.text);
 }
@@ -404,7 +536,10 @@ async fn a_torn_answer_and_a_dead_host_are_network_failures() {
         let (mut socket, _) = listener.accept().await.unwrap();
         let mut request = [0; 1024];
         assert!(socket.read(&mut request).await.unwrap() > 0);
-        let head = format!("HTTP/1.1 200 OK\r\ncontent-type: audio/x-wav\r\ncontent-length: {}\r\n\r\n", WAV.len());
+        let head = format!(
+            "HTTP/1.1 200 OK\r\ncontent-type: audio/x-wav\r\ncontent-length: {}\r\n\r\n",
+            WAV.len()
+        );
         socket.write_all(head.as_bytes()).await.unwrap();
         socket.write_all(&WAV[..1_000]).await.unwrap();
         // The listener goes with this task: from here on the host is dead.
@@ -461,8 +596,12 @@ async fn settings_reach_the_stage() {
 async fn a_recording_that_comes_late_is_downloaded_by_the_stage() {
     let nats = TestNats::start().await;
     let bus = nats.bus().await;
-    let (host, address) =
-        serve(vec![Answer::Status(404), Answer::Status(503), Answer::Media("audio/x-wav", WAV)]).await;
+    let (host, address) = serve(vec![
+        Answer::Status(404),
+        Answer::Status(503),
+        Answer::Media("audio/x-wav", WAV),
+    ])
+    .await;
     let bench = bench(config(&address));
     let mut policy = StagePolicy::with_slots(2);
     policy.backoff.base = Duration::from_millis(20);
@@ -483,15 +622,29 @@ async fn a_recording_that_comes_late_is_downloaded_by_the_stage() {
     publish(&bus, &announcement(&format!("http://{address}/x"), None)).await;
     let records = wait_for("the recording", async || {
         let records = all_records(&bus).await;
-        records.iter().any(|record| matches!(record.event, Event::RecordingDownloaded(_))).then_some(records)
+        records
+            .iter()
+            .any(|record| matches!(record.event, Event::RecordingDownloaded(_)))
+            .then_some(records)
     })
     .await;
-    let keys: Vec<String> = records.iter().map(|record| record.envelope.subject.key.to_string()).collect();
+    let keys: Vec<String> = records
+        .iter()
+        .map(|record| record.envelope.subject.key.to_string())
+        .collect();
     assert_eq!(
         keys,
-        [RE.to_owned(), format!("{RE}-0-download-0"), format!("{RE}-0-download-1"), format!("{RE}-0")],
+        [
+            RE.to_owned(),
+            format!("{RE}-0-download-0"),
+            format!("{RE}-0-download-1"),
+            format!("{RE}-0")
+        ],
     );
-    assert_eq!(records[3].envelope.cause, Some(format!("calls.CA1.recording_ready.new.{RE}")));
+    assert_eq!(
+        records[3].envelope.cause,
+        Some(format!("calls.CA1.recording_ready.new.{RE}"))
+    );
     assert_eq!(bench.stored("wav").await, Some(WAV.len() as u64));
     assert_eq!(host.asked().len(), 3);
     soft.cancel();

@@ -56,8 +56,12 @@ fn ended(call_sid: &str, secs: i64) -> Record {
 }
 
 fn recording(call_sid: &str, sid: &str, secs: i64) -> Record {
-    let event =
-        RecordingStarted { recording_sid: re(sid), started_at: None, idempotency_token: None, form: Vec::new() };
+    let event = RecordingStarted {
+        recording_sid: re(sid),
+        started_at: None,
+        idempotency_token: None,
+        form: Vec::new(),
+    };
     record(call_sid, Key::recording(re(sid)), secs, event)
 }
 
@@ -79,8 +83,13 @@ fn ready(call_sid: &str, sid: &str, secs: i64) -> Record {
 fn missing(call_sid: &str, sid: Option<&str>, reason: MissingReason, secs: i64) -> Record {
     let recording_sid = sid.map(re);
     let key = Key::missing(recording_sid.clone(), reason.token());
-    let event =
-        RecordingMissing { recording_sid, reason, error_code: None, idempotency_token: None, form: Vec::new() };
+    let event = RecordingMissing {
+        recording_sid,
+        reason,
+        error_code: None,
+        idempotency_token: None,
+        form: Vec::new(),
+    };
     record(call_sid, key, secs, event)
 }
 
@@ -97,7 +106,9 @@ fn then(events: &[Record]) -> Vec<(String, i64)> {
             calls.observe(&events[index]);
         }
         let due = calls.overdue(at(1_000_000), usize::MAX);
-        due.iter().map(|owed| (owed.key().to_string(), (owed.due.0 - T0) / 1_000)).collect::<Vec<_>>()
+        due.iter()
+            .map(|owed| (owed.key().to_string(), (owed.due.0 - T0) / 1_000))
+            .collect::<Vec<_>>()
     };
     let mut order: Vec<usize> = (0..events.len()).collect();
     let expected = answer(&order);
@@ -130,7 +141,10 @@ fn a_call_that_ended_without_a_recording_never_left_one() {
 #[test]
 fn a_call_whose_end_is_not_told_waits_for_the_longest_message() {
     let due = 60 + 120 + PATIENCE;
-    assert_eq!(then(&[started("CA1", 0)]), [("0-deadline_passed-reconciled".to_owned(), due)]);
+    assert_eq!(
+        then(&[started("CA1", 0)]),
+        [("0-deadline_passed-reconciled".to_owned(), due)]
+    );
 }
 
 #[test]
@@ -138,14 +152,28 @@ fn a_recording_that_began_is_due_after_the_end() {
     let key = "RE1-deadline_passed-reconciled".to_owned();
     let all = [started("CA1", 0), recording("CA1", "RE1", 10), ended("CA1", 40)];
     assert_eq!(then(&all), [(key.clone(), 40 + PATIENCE)]);
-    assert_eq!(then(&[ended("CA1", 40), recording("CA1", "RE1", 50)]), [(key.clone(), 50 + PATIENCE)]);
-    assert_eq!(then(&[started("CA1", 0), recording("CA1", "RE1", 10)]), [(key.clone(), 10 + 120 + PATIENCE)]);
-    assert_eq!(then(&[recording("CA1", "RE1", 10)]), [(key, 10 + 3_600 + PATIENCE)]);
+    assert_eq!(
+        then(&[ended("CA1", 40), recording("CA1", "RE1", 50)]),
+        [(key.clone(), 50 + PATIENCE)]
+    );
+    assert_eq!(
+        then(&[started("CA1", 0), recording("CA1", "RE1", 10)]),
+        [(key.clone(), 10 + 120 + PATIENCE)]
+    );
+    assert_eq!(
+        then(&[recording("CA1", "RE1", 10)]),
+        [(key, 10 + 3_600 + PATIENCE)]
+    );
 }
 
 #[test]
 fn what_arrived_is_not_missed() {
-    let normal = [started("CA1", 0), recording("CA1", "RE1", 10), ready("CA1", "RE1", 40), ended("CA1", 41)];
+    let normal = [
+        started("CA1", 0),
+        recording("CA1", "RE1", 10),
+        ready("CA1", "RE1", 40),
+        ended("CA1", 41),
+    ];
     assert_eq!(then(&normal), []);
     assert_eq!(then(&[ready("CA1", "RE1", 40)]), []);
     assert_eq!(then(&[started("CA1", 0), ready("CA1", "RE1", 40)]), []);
@@ -159,7 +187,14 @@ fn what_is_known_to_be_missing_is_not_missed_again() {
         (None, MissingReason::NeverLeft),
         (None, MissingReason::DeadlinePassed),
     ] {
-        assert_eq!(then(&[started("CA1", 0), ended("CA1", 20), missing("CA1", sid, reason, 21)]), []);
+        assert_eq!(
+            then(&[
+                started("CA1", 0),
+                ended("CA1", 20),
+                missing("CA1", sid, reason, 21)
+            ]),
+            []
+        );
     }
 }
 
@@ -172,20 +207,39 @@ fn each_of_several_recordings_counts_for_itself() {
         ready("CA1", "RE1", 40),
         ended("CA1", 80),
     ];
-    assert_eq!(then(&events), [("RE2-deadline_passed-reconciled".to_owned(), 80 + PATIENCE)]);
-    let both = [recording("CA1", "RE1", 10), recording("CA1", "RE2", 50), ended("CA1", 80)];
+    assert_eq!(
+        then(&events),
+        [("RE2-deadline_passed-reconciled".to_owned(), 80 + PATIENCE)]
+    );
+    let both = [
+        recording("CA1", "RE1", 10),
+        recording("CA1", "RE2", 50),
+        ended("CA1", 80),
+    ];
     assert_eq!(then(&both).len(), 2);
 }
 
 #[test]
 fn calls_are_due_in_their_order_and_not_before() {
     let mut calls = calls();
-    for event in [started("CA2", 0), ended("CA2", 30), started("CA1", 5), ended("CA1", 10), started("CA3", 6)] {
+    for event in [
+        started("CA2", 0),
+        ended("CA2", 30),
+        started("CA1", 5),
+        ended("CA1", 10),
+        started("CA3", 6),
+    ] {
         calls.observe(&event);
     }
     assert_eq!((calls.open(), calls.next_due()), (3, Some(at(10 + PATIENCE))));
     assert_eq!(calls.overdue(at(9 + PATIENCE), 9), []);
-    let sids = |now| calls.overdue(at(now), 9).iter().map(|owed| owed.call_sid.to_string()).collect::<Vec<_>>();
+    let sids = |now| {
+        calls
+            .overdue(at(now), 9)
+            .iter()
+            .map(|owed| owed.call_sid.to_string())
+            .collect::<Vec<_>>()
+    };
     assert_eq!(sids(10 + PATIENCE), ["CA1"]);
     assert_eq!(sids(30 + PATIENCE), ["CA1", "CA2"]);
     assert_eq!(calls.overdue(at(10_000), 2).len(), 2);
@@ -203,7 +257,10 @@ fn what_was_told_is_told_once() {
     calls.observe(&started("CA1", 1));
     assert_eq!(calls.open(), 0);
     calls.observe(&recording("CA1", "RE1", 400));
-    assert_eq!(calls.overdue(at(400 + PATIENCE), 9)[0].recording_sid, Some(re("RE1")));
+    assert_eq!(
+        calls.overdue(at(400 + PATIENCE), 9)[0].recording_sid,
+        Some(re("RE1"))
+    );
 }
 
 #[test]
@@ -218,13 +275,20 @@ fn a_settled_call_is_not_opened_by_a_late_event_until_it_is_forgotten() {
 
 #[test]
 fn memory_is_bounded() {
-    let bounds = Bounds { settled_max: 3, open_max: 2, ..Bounds::default() };
+    let bounds = Bounds {
+        settled_max: 3,
+        open_max: 2,
+        ..Bounds::default()
+    };
     let mut calls = OpenCalls::new(Duration::from_secs(1), bounds);
     for index in 0..10 {
         calls.observe(&ready(&format!("CAr{index}"), "RE1", index));
         calls.observe(&ended(&format!("CAe{index}"), index));
     }
-    assert_eq!((calls.settled.len(), calls.due.len(), calls.calls.len()), (3, 2, 5));
+    assert_eq!(
+        (calls.settled.len(), calls.due.len(), calls.calls.len()),
+        (3, 2, 5)
+    );
     assert_eq!(calls.dropped(), 8);
 }
 

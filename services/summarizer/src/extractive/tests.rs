@@ -1,7 +1,9 @@
 use super::*;
 
 fn lines(text: &str) -> Vec<String> {
-    summarize(text).map(|summary| summary.text().lines().map(str::to_owned).collect()).unwrap_or_default()
+    summarize(text)
+        .map(|summary| summary.text().lines().map(str::to_owned).collect())
+        .unwrap_or_default()
 }
 
 #[test]
@@ -17,7 +19,11 @@ fn the_headline_of_each_sample_is_the_request() {
         ),
         (
             "מדבר משה מזרחי מרמת גן. אני מעוניין לקבל הצעת מחיר להובלת רהיטים בחיפה. זה יעלה עשרת אלפים שקל. יום טוב.",
-            ["אני מעוניין לקבל הצעת מחיר להובלת רהיטים בחיפה", "מדבר משה מזרחי מרמת גן", "זה יעלה עשרת אלפים שקל"],
+            [
+                "אני מעוניין לקבל הצעת מחיר להובלת רהיטים בחיפה",
+                "מדבר משה מזרחי מרמת גן",
+                "זה יעלה עשרת אלפים שקל",
+            ],
         ),
         (
             "שמי מיכל פרץ מחיפה. אני מבקשת הצעת מחיר לביטוח דירה בנתניה. אפשר להתקשר אליי ביום חמישי בשעה שבע.",
@@ -61,7 +67,11 @@ fn the_headline_of_each_sample_is_the_request() {
 fn a_message_in_one_breath_is_cut_into_its_thoughts() {
     assert_eq!(
         lines("שלום מדבר דוד כהן מחיפה אני צריך ייעוץ לצביעת דירה תחזרו אליי מחר בבוקר תודה"),
-        ["אני צריך ייעוץ לצביעת דירה", "מדבר דוד כהן מחיפה", "תחזרו אליי מחר בבוקר"],
+        [
+            "אני צריך ייעוץ לצביעת דירה",
+            "מדבר דוד כהן מחיפה",
+            "תחזרו אליי מחר בבוקר"
+        ],
     );
     assert_eq!(
         lines("שלום, אני צריך לקבוע תור לבדיקת רכב, אפשר מחר בבוקר או ביום שלישי, תודה רבה ויום טוב לכולם"),
@@ -72,7 +82,9 @@ fn a_message_in_one_breath_is_cut_into_its_thoughts() {
 #[test]
 fn english_messages_are_read_by_the_same_rules() {
     assert_eq!(
-        lines("Hi, this is Dana Cohen. I need a quote for painting a three room flat. Please call me back at 050-123-4567. Thank you very much."),
+        lines(
+            "Hi, this is Dana Cohen. I need a quote for painting a three room flat. Please call me back at 050-123-4567. Thank you very much."
+        ),
         [
             "I need a quote for painting a three room flat",
             "this is Dana Cohen",
@@ -80,7 +92,9 @@ fn english_messages_are_read_by_the_same_rules() {
         ],
     );
     assert_eq!(
-        lines("hello my name is Tom I would like to book an appointment for next Tuesday my number is five five five one two three four thanks bye"),
+        lines(
+            "hello my name is Tom I would like to book an appointment for next Tuesday my number is five five five one two three four thanks bye"
+        ),
         [
             "I would like to book an appointment for next Tuesday",
             "my name is Tom",
@@ -101,7 +115,10 @@ fn a_trouble_is_the_headline_where_nothing_is_asked_for() {
 fn asking_for_a_call_is_no_headline_where_there_is_a_matter() {
     assert_eq!(
         lines("אני מבקש שתחזרו אליי בקשר לחשבונית. קיבלתי חשבונית כפולה על התיקון."),
-        ["קיבלתי חשבונית כפולה על התיקון", "אני מבקש שתחזרו אליי בקשר לחשבונית"],
+        [
+            "קיבלתי חשבונית כפולה על התיקון",
+            "אני מבקש שתחזרו אליי בקשר לחשבונית"
+        ],
     );
     assert_eq!(lines("תחזרו אליי בבקשה."), ["תחזרו אליי בבקשה"]);
 }
@@ -109,7 +126,10 @@ fn asking_for_a_call_is_no_headline_where_there_is_a_matter() {
 #[test]
 fn short_messages_have_fewer_points_and_silence_has_no_summary() {
     assert_eq!(lines("אני צריך טכנאי."), ["אני צריך טכנאי"]);
-    assert_eq!(lines("שלום. אני צריך טכנאי. תודה רבה, יום טוב."), ["אני צריך טכנאי"]);
+    assert_eq!(
+        lines("שלום. אני צריך טכנאי. תודה רבה, יום טוב."),
+        ["אני צריך טכנאי"]
+    );
     assert_eq!(lines("שלום."), ["שלום"]);
     for silent in ["", " \n", "...", "\u{200f}"] {
         assert!(summarize(silent).is_none());
@@ -142,8 +162,8 @@ fn headlines_are_bounded() {
 
 #[test]
 fn numbers_and_addresses_keep_their_full_stops() {
-    assert_eq!(lines("אני צריך צינור של 3.5 מטר. האתר הוא example.co.il."), [
-        "אני צריך צינור של 3.5 מטר",
-        "האתר הוא example.co.il",
-    ]);
+    assert_eq!(
+        lines("אני צריך צינור של 3.5 מטר. האתר הוא example.co.il."),
+        ["אני צריך צינור של 3.5 מטר", "האתר הוא example.co.il",]
+    );
 }

@@ -17,7 +17,8 @@ use tokio_util::sync::CancellationToken;
 use super::*;
 use crate::model::OpenAi;
 
-const TEXT: &str = "שמי מיכל פרץ מחיפה. אני מבקשת הצעת מחיר לביטוח דירה בנתניה. אפשר להתקשר אליי ביום חמישי בשעה שבע.";
+const TEXT: &str =
+    "שמי מיכל פרץ מחיפה. אני מבקשת הצעת מחיר לביטוח דירה בנתניה. אפשר להתקשר אליי ביום חמישי בשעה שבע.";
 
 /// What the server does with one request.
 enum Answer {
@@ -33,7 +34,11 @@ struct Server {
 }
 
 async fn complete(State(server): State<Arc<Server>>, headers: HeaderMap, body: String) -> Response<Body> {
-    server.asked.lock().unwrap().push((headers, serde_json::from_str(&body).unwrap()));
+    server
+        .asked
+        .lock()
+        .unwrap()
+        .push((headers, serde_json::from_str(&body).unwrap()));
     let answer = server.answers.lock().unwrap().pop_front();
     let (status, headers, body): (_, &[(&str, &str)], String) = match answer {
         Some(Answer::Says(text)) => {
@@ -56,15 +61,24 @@ async fn complete(State(server): State<Arc<Server>>, headers: HeaderMap, body: S
 
 /// A handler whose model is the server, and the server.
 async fn with_server(answers: Vec<Answer>, budget: Duration) -> (Summarizer, Arc<Server>) {
-    let server = Arc::new(Server { answers: Mutex::new(answers.into()), asked: Mutex::default() });
-    let router = axum::Router::new().route("/v1/chat/completions", post(complete)).with_state(server.clone());
+    let server = Arc::new(Server {
+        answers: Mutex::new(answers.into()),
+        asked: Mutex::default(),
+    });
+    let router = axum::Router::new()
+        .route("/v1/chat/completions", post(complete))
+        .with_state(server.clone());
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base_url = format!("http://{}/v1", listener.local_addr().unwrap());
     tokio::spawn(async move { axum::serve(listener, router).await });
     let http = callfold_kit::http::client_builder().build().unwrap();
     let model = OpenAi::new(http, &base_url, &Secret::new("sk-test"), "test-model");
     let retry_pause = Duration::from_millis(1);
-    let ask_first = AskFirst { model: Arc::new(model), budget, retry_pause };
+    let ask_first = AskFirst {
+        model: Arc::new(model),
+        budget,
+        retry_pause,
+    };
     (Summarizer::new(Some(ask_first), Metrics::new()), server)
 }
 
@@ -79,7 +93,10 @@ fn job(text: &str) -> Job {
         audio_ms: 9_000,
         elapsed_ms: 1,
     };
-    let (call_sid, recording) = (CallSid::parse("CA1").unwrap(), RecordingSid::parse("RE1").unwrap());
+    let (call_sid, recording) = (
+        CallSid::parse("CA1").unwrap(),
+        RecordingSid::parse("RE1").unwrap(),
+    );
     let key = Key::stage(recording.clone(), Run::FIRST);
     let NewEvent { envelope, event } = NewEvent::new(call_sid.clone(), key, UnixMillis(0), transcript);
     Job {
@@ -107,13 +124,20 @@ async fn summary(handler: &Summarizer, text: &str) -> SummaryReady {
 
 #[tokio::test]
 async fn the_model_s_summary_is_the_answer() {
-    let says = r#"{"title": "מבקשת הצעת מחיר לביטוח דירה", "points": ["מיכל פרץ מחיפה", "לחזור ביום חמישי בשבע"]}"#;
+    let says =
+        r#"{"title": "מבקשת הצעת מחיר לביטוח דירה", "points": ["מיכל פרץ מחיפה", "לחזור ביום חמישי בשבע"]}"#;
     let (handler, server) = with_server(vec![Answer::Says(says)], Duration::from_secs(20)).await;
     let summary = summary(&handler, TEXT).await;
     assert_eq!(summary.title, "מבקשת הצעת מחיר לביטוח דירה");
     assert_eq!(summary.points, ["מיכל פרץ מחיפה", "לחזור ביום חמישי בשבע"]);
-    assert_eq!(summary.text, "מבקשת הצעת מחיר לביטוח דירה\nמיכל פרץ מחיפה\nלחזור ביום חמישי בשבע");
-    assert_eq!((summary.engine.as_str(), summary.model.as_str()), ("openai", "test-model"));
+    assert_eq!(
+        summary.text,
+        "מבקשת הצעת מחיר לביטוח דירה\nמיכל פרץ מחיפה\nלחזור ביום חמישי בשבע"
+    );
+    assert_eq!(
+        (summary.engine.as_str(), summary.model.as_str()),
+        ("openai", "test-model")
+    );
     assert_eq!((summary.tokens_in, summary.tokens_out), (Some(321), Some(45)));
     assert!(summary.failed_engines.is_empty());
 
@@ -136,17 +160,53 @@ async fn each_failure_gives_the_offline_summary_and_says_why() {
     let ok: &[(&str, &str)] = &[];
     let secret = r#"{"error": {"message": "you sent: שמי מיכל", "type": "x"}}"#;
     let table: Vec<(Vec<Answer>, FailureClass, usize)> = vec![
-        (vec![Answer::Status(401, ok, secret)], FailureClass::Credentials, 1),
+        (
+            vec![Answer::Status(401, ok, secret)],
+            FailureClass::Credentials,
+            1,
+        ),
         (vec![Answer::Status(404, ok, secret)], FailureClass::NotFound, 1),
         (vec![Answer::Status(400, ok, secret)], FailureClass::Refused, 1),
-        (vec![Answer::Status(307, &[("location", "http://127.0.0.1:1/")], "")], FailureClass::Refused, 1),
-        (vec![Answer::Status(503, ok, "x"), Answer::Status(502, ok, "y")], FailureClass::Unavailable, 2),
-        (vec![Answer::Status(429, &[("retry-after", "3600")], secret)], FailureClass::RateLimited, 1),
-        (vec![Answer::Status(200, ok, "<html>שמי מיכל</html>")], FailureClass::Invalid, 1),
-        (vec![Answer::Status(200, ok, r#"{"choices": []}"#)], FailureClass::Invalid, 1),
-        (vec![Answer::Status(200, ok, r#"{"choices": [{"message": {"content": null}}]}"#)], FailureClass::Invalid, 1),
         (
-            vec![Answer::Status(200, ok, r#"{"choices": [{"message": {"content": "{\"ti"}, "finish_reason": "length"}]}"#)],
+            vec![Answer::Status(307, &[("location", "http://127.0.0.1:1/")], "")],
+            FailureClass::Refused,
+            1,
+        ),
+        (
+            vec![Answer::Status(503, ok, "x"), Answer::Status(502, ok, "y")],
+            FailureClass::Unavailable,
+            2,
+        ),
+        (
+            vec![Answer::Status(429, &[("retry-after", "3600")], secret)],
+            FailureClass::RateLimited,
+            1,
+        ),
+        (
+            vec![Answer::Status(200, ok, "<html>שמי מיכל</html>")],
+            FailureClass::Invalid,
+            1,
+        ),
+        (
+            vec![Answer::Status(200, ok, r#"{"choices": []}"#)],
+            FailureClass::Invalid,
+            1,
+        ),
+        (
+            vec![Answer::Status(
+                200,
+                ok,
+                r#"{"choices": [{"message": {"content": null}}]}"#,
+            )],
+            FailureClass::Invalid,
+            1,
+        ),
+        (
+            vec![Answer::Status(
+                200,
+                ok,
+                r#"{"choices": [{"message": {"content": "{\"ti"}, "finish_reason": "length"}]}"#,
+            )],
             FailureClass::Invalid,
             1,
         ),
@@ -159,10 +219,23 @@ async fn each_failure_gives_the_offline_summary_and_says_why() {
         let budget = Duration::from_millis(if is_silent { 100 } else { 20_000 });
         let (handler, server) = with_server(answers, budget).await;
         let summary = summary(&handler, TEXT).await;
-        assert_eq!(summary.title, "אני מבקשת הצעת מחיר לביטוח דירה בנתניה", "row {index}");
-        assert_eq!((summary.engine.as_str(), summary.model.as_str()), ("extractive", ""));
+        assert_eq!(
+            summary.title, "אני מבקשת הצעת מחיר לביטוח דירה בנתניה",
+            "row {index}"
+        );
+        assert_eq!(
+            (summary.engine.as_str(), summary.model.as_str()),
+            ("extractive", "")
+        );
         assert_eq!(summary.failed_engines.len(), 1);
-        assert_eq!((summary.failed_engines[0].engine.as_str(), summary.failed_engines[0].class), ("openai", class), "row {index}");
+        assert_eq!(
+            (
+                summary.failed_engines[0].engine.as_str(),
+                summary.failed_engines[0].class
+            ),
+            ("openai", class),
+            "row {index}"
+        );
         assert!(!summary.failed_engines[0].text.contains("מיכל"), "row {index}");
         assert_eq!(server.asked.lock().unwrap().len(), requests, "row {index}");
     }
@@ -173,7 +246,10 @@ async fn a_passing_failure_is_asked_again() {
     let answers = vec![Answer::Status(503, &[], ""), Answer::Says("מבקשת הצעה\n- מיכל")];
     let (handler, server) = with_server(answers, Duration::from_secs(20)).await;
     let summary = summary(&handler, TEXT).await;
-    assert_eq!((summary.engine.as_str(), summary.title.as_str()), ("openai", "מבקשת הצעה"));
+    assert_eq!(
+        (summary.engine.as_str(), summary.title.as_str()),
+        ("openai", "מבקשת הצעה")
+    );
     assert_eq!(server.asked.lock().unwrap().len(), 2);
 }
 
@@ -185,7 +261,11 @@ async fn an_endless_answer_is_cut_off() {
         tokio::spawn(async move { axum::serve(listener, router).await });
         let http = callfold_kit::http::client_builder().build().unwrap();
         let model = OpenAi::new(http, &base_url, &Secret::new("k"), "m");
-        let ask_first = AskFirst { model: Arc::new(model), budget: Duration::from_secs(20), retry_pause: Duration::ZERO };
+        let ask_first = AskFirst {
+            model: Arc::new(model),
+            budget: Duration::from_secs(20),
+            retry_pause: Duration::ZERO,
+        };
         Summarizer::new(Some(ask_first), Metrics::new())
     };
     let endless = || async {

@@ -39,7 +39,9 @@ pub struct Reply {
 /// Answers are never logged, by accident neither.
 impl std::fmt::Debug for Reply {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Reply").field("chars", &self.text.chars().count()).finish_non_exhaustive()
+        f.debug_struct("Reply")
+            .field("chars", &self.text.chars().count())
+            .finish_non_exhaustive()
     }
 }
 
@@ -57,7 +59,11 @@ pub struct ModelError {
 
 impl ModelError {
     pub(crate) fn new(class: FailureClass, text: impl Into<String>) -> Self {
-        Self { class, text: text.into(), retry_after: None }
+        Self {
+            class,
+            text: text.into(),
+            retry_after: None,
+        }
     }
 
     /// Whether the same question may be answered a moment later.

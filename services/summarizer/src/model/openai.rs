@@ -45,7 +45,10 @@ impl OpenAi {
             .with_org_id("")
             .with_project_id("");
         let client = Client::build(http.clone(), config).with_http_service(Transport { http });
-        Self { client, model: model.into() }
+        Self {
+            client,
+            model: model.into(),
+        }
     }
 }
 
@@ -70,7 +73,12 @@ impl ChatModel for OpenAi {
                 ChatCompletionRequestUserMessage::from(user).into(),
             ])
             .build()
-            .map_err(|_| ModelError::new(FailureClass::Internal, "the request to the model could not be built"))?;
+            .map_err(|_| {
+                ModelError::new(
+                    FailureClass::Internal,
+                    "the request to the model could not be built",
+                )
+            })?;
         let answer: Answer = self.client.chat().create_byot(request).await.map_err(translate)?;
         let choice = answer.choices.into_iter().next();
         let invalid = |text| ModelError::new(FailureClass::Invalid, text);
@@ -80,9 +88,16 @@ impl ChatModel for OpenAi {
             Some("content_filter") => return Err(invalid("the model's server withheld the answer")),
             _ => {}
         }
-        let text = choice.message.content.ok_or_else(|| invalid("the model answered without a text"))?;
+        let text = choice
+            .message
+            .content
+            .ok_or_else(|| invalid("the model answered without a text"))?;
         let usage = answer.usage.unwrap_or_default();
-        Ok(Reply { text, tokens_in: usage.prompt_tokens, tokens_out: usage.completion_tokens })
+        Ok(Reply {
+            text,
+            tokens_in: usage.prompt_tokens,
+            tokens_out: usage.completion_tokens,
+        })
     }
 }
 
@@ -139,9 +154,15 @@ fn from_reqwest(error: &reqwest::Error) -> ModelError {
     } else if error.is_connect() {
         ModelError::new(FailureClass::Network, "no connection to the model's server")
     } else if error.is_builder() {
-        ModelError::new(FailureClass::Internal, "the request to the model could not be built")
+        ModelError::new(
+            FailureClass::Internal,
+            "the request to the model could not be built",
+        )
     } else {
-        ModelError::new(FailureClass::Network, "the connection to the model's server broke")
+        ModelError::new(
+            FailureClass::Network,
+            "the connection to the model's server broke",
+        )
     }
 }
 
@@ -164,7 +185,10 @@ impl tower::Service<HttpRequestFactory> for Transport {
         let http = self.http.clone();
         Box::pin(async move {
             let request = request.build().await?;
-            let response = http.execute(request).await.map_err(|error| from_reqwest(&error))?;
+            let response = http
+                .execute(request)
+                .await
+                .map_err(|error| from_reqwest(&error))?;
             Ok(checked(response).await?)
         })
     }
@@ -188,7 +212,11 @@ async fn checked(mut response: reqwest::Response) -> Result<reqwest::Response, M
             .and_then(|value| value.to_str().ok()?.trim().parse().ok())
             .map(Duration::from_secs);
         let text = format!("HTTP {} from the model's server", status.as_u16());
-        return Err(ModelError { class, text, retry_after });
+        return Err(ModelError {
+            class,
+            text,
+            retry_after,
+        });
     }
     let invalid = |text| ModelError::new(FailureClass::Invalid, text);
     let mut body = Vec::new();

@@ -66,14 +66,21 @@ pub(crate) async fn story(
     let call_sid = call_sid(&sid)?;
     let after = form_urlencoded::parse(query.unwrap_or_default().as_bytes())
         .find(|(name, value)| name == "after" && !value.is_empty())
-        .map(|(_, value)| value.parse::<u64>().map_err(|_| ApiError::BadQuery("after is a position: a number")))
+        .map(|(_, value)| {
+            value
+                .parse::<u64>()
+                .map_err(|_| ApiError::BadQuery("after is a position: a number"))
+        })
         .transpose()?
         .unwrap_or(0);
     let positions = app.leads.positions(&call_sid).await.map_err(ApiError::Store)?;
     if positions.is_empty() {
         return Err(ApiError::NotFound(NO_LEAD));
     }
-    let wanted: Vec<u64> = positions.into_iter().filter(|position| *position > after).collect();
+    let wanted: Vec<u64> = positions
+        .into_iter()
+        .filter(|position| *position > after)
+        .collect();
     let last = wanted.last().copied();
 
     let mut read = stream::iter(wanted.into_iter().take(EVENTS_MAX))
@@ -90,11 +97,21 @@ pub(crate) async fn story(
         bytes += event.as_ref().map_or(0, |event| event.payload.len());
         events.push(match event {
             Some(event) => tell(&event)?,
-            None => StoryEvent { unreadable: Some("deleted".to_owned()), ..StoryEvent::at(position) },
+            None => StoryEvent {
+                unreadable: Some("deleted".to_owned()),
+                ..StoryEvent::at(position)
+            },
         });
     }
-    let next_after = events.last().map(|event| event.position).filter(|told| last.is_some_and(|last| *told < last));
-    Ok(Json(Story { call_sid, events, next_after }))
+    let next_after = events
+        .last()
+        .map(|event| event.position)
+        .filter(|told| last.is_some_and(|last| *told < last));
+    Ok(Json(Story {
+        call_sid,
+        events,
+        next_after,
+    }))
 }
 
 impl StoryEvent {

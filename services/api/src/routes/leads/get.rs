@@ -18,8 +18,11 @@ pub(crate) async fn lead(
 ) -> Result<Response, ApiError> {
     let lead = read_lead(&app, &call_sid(&sid)?).await?;
     let tag = format!("\"{}\"", lead.position);
-    let mut response =
-        if is_known(&headers, &tag) { StatusCode::NOT_MODIFIED.into_response() } else { Json(lead).into_response() };
+    let mut response = if is_known(&headers, &tag) {
+        StatusCode::NOT_MODIFIED.into_response()
+    } else {
+        Json(lead).into_response()
+    };
     if let Ok(value) = HeaderValue::from_str(&tag) {
         response.headers_mut().insert(header::ETAG, value);
     }

@@ -22,7 +22,10 @@ pub(crate) struct LeadList {
 
 /// A page of leads.
 pub(crate) async fn read_page(app: &AppState, query: &ListQuery) -> Result<Page, ApiError> {
-    let page = app.leads.list(&query.filter, query.limit, query.cursor.as_deref()).await;
+    let page = app
+        .leads
+        .list(&query.filter, query.limit, query.cursor.as_deref())
+        .await;
     page.map_err(|error| match error {
         StoreError::Cursor => ApiError::BadQuery("cursor is a next_cursor of this API"),
         other => ApiError::Store(other),
@@ -30,8 +33,14 @@ pub(crate) async fn read_page(app: &AppState, query: &ListQuery) -> Result<Page,
 }
 
 /// Newest first, filtered, in pages.
-pub(crate) async fn list(State(app): State<App>, RawQuery(query): RawQuery) -> Result<Json<LeadList>, ApiError> {
+pub(crate) async fn list(
+    State(app): State<App>,
+    RawQuery(query): RawQuery,
+) -> Result<Json<LeadList>, ApiError> {
     let query = ListQuery::parse(query.as_deref(), &app.timezone)?;
     let page = read_page(&app, &query).await?;
-    Ok(Json(LeadList { leads: page.leads, next_cursor: page.next_cursor }))
+    Ok(Json(LeadList {
+        leads: page.leads,
+        next_cursor: page.next_cursor,
+    }))
 }

@@ -14,5 +14,9 @@ use crate::query::NO_LEAD;
 
 /// A lead, or 404.
 pub(crate) async fn read_lead(app: &AppState, call_sid: &CallSid) -> Result<Lead, ApiError> {
-    app.leads.lead(call_sid).await.map_err(ApiError::Store)?.ok_or(ApiError::NotFound(NO_LEAD))
+    app.leads
+        .lead(call_sid)
+        .await
+        .map_err(ApiError::Store)?
+        .ok_or(ApiError::NotFound(NO_LEAD))
 }

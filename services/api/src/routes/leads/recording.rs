@@ -23,18 +23,33 @@ pub(crate) async fn recording(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let lead = read_lead(&app, &call_sid(&call)?).await?;
-    let recording =
-        lead.recording(&recording_sid(&recording)?).ok_or(ApiError::NotFound(NO_RECORDING))?;
-    let key = recording.blob_key.as_deref().ok_or(ApiError::NotFound(NOT_STORED))?;
-    let length =
-        app.blobs.size(key).await.map_err(ApiError::Recording)?.ok_or(ApiError::NotFound(NOT_STORED))?;
+    let recording = lead
+        .recording(&recording_sid(&recording)?)
+        .ok_or(ApiError::NotFound(NO_RECORDING))?;
+    let key = recording
+        .blob_key
+        .as_deref()
+        .ok_or(ApiError::NotFound(NOT_STORED))?;
+    let length = app
+        .blobs
+        .size(key)
+        .await
+        .map_err(ApiError::Recording)?
+        .ok_or(ApiError::NotFound(NOT_STORED))?;
 
     // A key is written by one run of the download, so key and length stand for the content.
-    let tag = format!("\"{}\"", HEXLOWER.encode(&Sha256::digest(format!("{key} {length}"))[..12]));
+    let tag = format!(
+        "\"{}\"",
+        HEXLOWER.encode(&Sha256::digest(format!("{key} {length}"))[..12])
+    );
     let mut response = if is_known(&headers, &tag) {
         StatusCode::NOT_MODIFIED.into_response()
     } else {
-        let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+        let text = |name| {
+            headers
+                .get(name)
+                .and_then(|value: &HeaderValue| value.to_str().ok())
+        };
         // A part of another version than the one the player has would not fit: then it gets the whole.
         let fits = text(header::IF_RANGE).is_none_or(|given| given.trim() == tag);
         match slice(text(header::RANGE).filter(|_| fits), length) {
@@ -45,7 +60,10 @@ pub(crate) async fn recording(
     };
     let headers = response.headers_mut();
     headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
-    headers.insert(header::CONTENT_TYPE, content_type(recording.content_type.as_deref()));
+    headers.insert(
+        header::CONTENT_TYPE,
+        content_type(recording.content_type.as_deref()),
+    );
     let extension = key.rsplit_once('.').map_or("bin", |(_, extension)| extension);
     let name = format!("inline; filename=\"{}.{extension}\"", recording.recording_sid);
     for (header, value) in [(header::ETAG, tag), (header::CONTENT_DISPOSITION, name)] {
@@ -62,7 +80,9 @@ async fn send(app: &App, key: &str, part: Option<(u64, u64)>, length: u64) -> Re
     let blob = app.blobs.get(key, range).await.map_err(ApiError::Recording)?;
     let blob = blob.ok_or(ApiError::NotFound(NOT_STORED))?;
     let mut response = Body::from_stream(blob.bytes).into_response();
-    response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(bytes));
+    response
+        .headers_mut()
+        .insert(header::CONTENT_LENGTH, HeaderValue::from(bytes));
     if let Some((first, last)) = part {
         *response.status_mut() = StatusCode::PARTIAL_CONTENT;
         if let Ok(value) = HeaderValue::from_str(&format!("bytes {first}-{last}/{length}")) {

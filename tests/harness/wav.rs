@@ -1,0 +1,37 @@
+//! Recordings as Twilio makes them: WAV, 16 bit, 8 kHz, one channel.
+
+use bytes::Bytes;
+use callfold::simulate::{Message, message_from};
+
+const RATE_HZ: u32 = 8_000;
+
+/// A second of a tone: speech to the engine's double.
+pub(crate) fn tone() -> Message {
+    message("tone", |n| if n / 10 % 2 == 0 { 8_000 } else { -8_000 })
+}
+
+/// A second of nothing.
+pub(crate) fn silence() -> Message {
+    message("silence", |_| 0)
+}
+
+fn message(name: &str, sample: impl Fn(u32) -> i16) -> Message {
+    let samples: Vec<u8> = (0..RATE_HZ).flat_map(|n| sample(n).to_le_bytes()).collect();
+    let data_bytes = RATE_HZ * 2;
+    let mut wav = Vec::with_capacity(44 + samples.len());
+    wav.extend_from_slice(b"RIFF");
+    wav.extend_from_slice(&(36 + data_bytes).to_le_bytes());
+    wav.extend_from_slice(b"WAVEfmt ");
+    wav.extend_from_slice(&16_u32.to_le_bytes());
+    // PCM, one channel.
+    wav.extend_from_slice(&1_u16.to_le_bytes());
+    wav.extend_from_slice(&1_u16.to_le_bytes());
+    wav.extend_from_slice(&RATE_HZ.to_le_bytes());
+    wav.extend_from_slice(&(RATE_HZ * 2).to_le_bytes());
+    wav.extend_from_slice(&2_u16.to_le_bytes());
+    wav.extend_from_slice(&16_u16.to_le_bytes());
+    wav.extend_from_slice(b"data");
+    wav.extend_from_slice(&data_bytes.to_le_bytes());
+    wav.extend_from_slice(&samples);
+    message_from(name, Bytes::from(wav)).unwrap()
+}
