@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use callfold::simulate::{HangUp, Script};
 use callfold::stack::{Role, open_store};
 use callfold_kit::testing::wait_for;
-use callfold_store::{LeadFilter, ReadLeads};
+use callfold_store::LeadFilter;
 
 use crate::harness::{Database, World, silence, tone};
 

@@ -136,7 +136,7 @@ fn search(filter: &LeadFilter, words: &[String], limit: u32, cursor: Option<&Cur
     // `to_tsquery` would cut words up by rules of its own.
     let query = words.iter().map(|word| format!("'{word}':*")).collect::<Vec<_>>().join(" & ");
     let mut sql = QueryBuilder::new(
-        "SELECT l.lead, l.position FROM lead_words w JOIN leads l USING (call_sid) WHERE array_to_tsvector(w.words) @@ ",
+        "SELECT l.lead, l.position FROM lead_words w JOIN leads l USING (call_sid) WHERE w.words @@ ",
     );
     sql.push_bind(query).push("::tsquery");
     narrow_by_phone(&mut sql, filter.phone_match().as_ref());

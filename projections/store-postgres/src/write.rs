@@ -51,7 +51,7 @@ const UPSERT: &str = "INSERT INTO leads (call_sid, phone, phone_reversed, status
          hash = excluded.hash, lead = excluded.lead, state = excluded.state";
 /// Rows whose words and time are as before are not written.
 const WORDS: &str = "INSERT INTO lead_words AS w (call_sid, created_at_ms, words) \
-     SELECT call_sid, created_at_ms, string_to_array(words, ' ') \
+     SELECT call_sid, created_at_ms, array_to_tsvector(string_to_array(words, ' ')) \
      FROM unnest($1::text[], $2::bigint[], $3::text[]) AS n (call_sid, created_at_ms, words) \
      ON CONFLICT (call_sid) DO UPDATE SET created_at_ms = excluded.created_at_ms, words = excluded.words \
      WHERE (w.created_at_ms, w.words) IS DISTINCT FROM (excluded.created_at_ms, excluded.words)";

@@ -37,6 +37,7 @@ pub async fn bench<S: ReadLeads + WriteLeads>(store: &S, calls: u64) {
         c0 += win;
     }
     println!("{n} events: fold {:?} ({:.0}/s), apply {:?} ({:.0}/s)", fold, n as f64/fold.as_secs_f64(), spent, n as f64/spent.as_secs_f64());
+    an().await;
     let f = |q: Option<&str>, phone: Option<&str>, status: &[Status]| LeadFilter{q:q.map(Into::into),phone:phone.map(Into::into),status:status.to_vec(),..Default::default()};
     for (what, filter) in [("list", f(None,None,&[])),("status rare", f(None,None,&[Status::Failed,Status::NoMessage])),("status all", f(None,None,&[Status::Processed])),("word frequent", f(Some("shalom"),None,&[])),("two frequent", f(Some("shalom dana"),None,&[])),("word rare", f(Some("w123"),None,&[])),("prefix", f(Some("w1"),None,&[])),("none", f(Some("zzz"),None,&[])),("frequent+rare", f(Some("shalom w777"),None,&[])),("number", f(Some("050-7919"),None,&[])),("phone tail", f(None,Some("7919"),&[]))] {
         let mut times = vec![]; let mut len = 0;
@@ -45,4 +46,6 @@ pub async fn bench<S: ReadLeads + WriteLeads>(store: &S, calls: u64) {
     }
     let t = Instant::now(); store.counts().await.unwrap(); println!("counts {:?}", t.elapsed());
 }
-#[tokio::test(flavor="multi_thread")] async fn b() { let s = callfold_store_postgres::PostgresStore::connect(&callfold_store::testing::TestPostgres::shared().fresh_database()).await.unwrap(); bench(&s, 200_000).await; }
+#[tokio::test(flavor="multi_thread")] async fn b() { let u = callfold_store::testing::TestPostgres::shared().fresh_database(); *U.lock().unwrap() = u.clone(); let s = callfold_store_postgres::PostgresStore::connect(&u).await.unwrap(); bench(&s, 100_000).await; }
+
+static U: std::sync::Mutex<String> = std::sync::Mutex::new(String::new()); async fn an() { let u = U.lock().unwrap().clone(); let p = sqlx::PgPool::connect(&u).await.unwrap(); sqlx::query("ANALYZE").execute(&p).await.unwrap(); }

@@ -45,8 +45,9 @@ CREATE TABLE lead_counts (
 
 -- The words are normalised before they come here (callfold_store::search): `ascii` takes every other character as part
 -- of a word. No text is kept (content=''), no place of a word in it (detail=none).
+-- Short beginnings of words stand in an index of their own: else one would be joined from thousands of words.
 CREATE VIRTUAL TABLE leads_words USING fts5 (
-    words, content = '', contentless_delete = 1, detail = none, tokenize = 'ascii'
+    words, content = '', contentless_delete = 1, detail = none, prefix = '2 3', tokenize = 'ascii'
 );
 
 CREATE TABLE unreadable (

@@ -26,6 +26,11 @@ const READERS_MAX: u32 = 4;
 const ACQUIRE_MAX: Duration = Duration::from_secs(5);
 /// How long a statement waits for another process's lock.
 const BUSY_MAX: Duration = Duration::from_secs(5);
+/// Pages of 4 KiB that the log may hold before it is folded into the file: a batch of a thousand events is larger than
+/// the default, and would be folded in, and synced, at once.
+const WAL_PAGES: &str = "8192";
+/// The writer's page cache, in KiB (negative: SQLite's way to say so).
+const WRITER_CACHE: &str = "-8192";
 
 /// The leads in one SQLite file.
 #[derive(Debug, Clone)]
@@ -48,13 +53,14 @@ impl SqliteStore {
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Normal)
             .busy_timeout(BUSY_MAX)
-            .foreign_keys(false);
+            .foreign_keys(false)
+            .pragma("wal_autocheckpoint", WAL_PAGES);
         let pool = || SqlitePoolOptions::new().acquire_timeout(ACQUIRE_MAX).test_before_acquire(false);
         let writer = pool()
             .max_connections(1)
             .idle_timeout(None)
             .max_lifetime(None)
-            .connect_with(options.clone())
+            .connect_with(options.clone().pragma("cache_size", WRITER_CACHE))
             .await
             .map_err(|error| unavailable("open the database of the leads", &error))?;
         migrate::migrate(&writer).await?;

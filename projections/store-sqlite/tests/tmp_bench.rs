@@ -45,4 +45,4 @@ pub async fn bench<S: ReadLeads + WriteLeads>(store: &S, calls: u64) {
     }
     let t = Instant::now(); store.counts().await.unwrap(); println!("counts {:?}", t.elapsed());
 }
-#[tokio::test(flavor="multi_thread")] async fn b() { let d = tempfile::tempdir().unwrap(); let s = callfold_store_sqlite::SqliteStore::open(&d.path().join("x.db")).await.unwrap(); bench(&s, 200_000).await; println!("db {} MB", std::fs::metadata(d.path().join("x.db")).unwrap().len()>>20); }
+#[tokio::test(flavor="multi_thread")] async fn b() { let d = tempfile::tempdir().unwrap(); let s = callfold_store_sqlite::SqliteStore::open(&d.path().join("x.db")).await.unwrap(); bench(&s, 100_000).await; println!("db {} MB", std::fs::metadata(d.path().join("x.db")).unwrap().len()>>20); }

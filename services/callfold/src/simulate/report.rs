@@ -60,7 +60,8 @@ struct Times(Histogram<u64>);
 
 impl Times {
     fn of(times: impl Iterator<Item = Duration>) -> Self {
-        let mut histogram = Histogram::new(3).expect("3 significant digits are within the histogram's range");
+        // From 1 µs to an hour; longer times count as an hour.
+        let mut histogram = Histogram::new_with_bounds(1, 3_600_000_000, 3).expect("the bounds are in order");
         for time in times {
             histogram.saturating_record(u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
         }
@@ -126,5 +127,17 @@ impl fmt::Display for Report {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_told_as_they_were() {
+        let text = Times::of([2, 2, 2, 9_500].map(Duration::from_millis).into_iter()).to_string();
+        assert!(text.contains("p50     2.0 ms"), "{text}");
+        assert!(text.contains("max  9502.7 ms") || text.contains("max  9500.0 ms"), "{text}");
     }
 }
