@@ -9,7 +9,9 @@ use crate::event::{
 };
 use crate::id::{CallSid, Lane, Run, UnixMillis};
 use crate::kind::EventKind;
-use crate::subject::{HEADER_CAUSE, HEADER_KIND, HEADER_TIME, HEADER_TRACEPARENT, HEADER_VERSION, Key, RawSubject, Subject};
+use crate::subject::{
+    HEADER_CAUSE, HEADER_KIND, HEADER_TIME, HEADER_TRACEPARENT, HEADER_VERSION, Key, RawSubject, Subject,
+};
 
 /// The longest payload that is written or read, in bytes: `max_payload` of the broker.
 pub const PAYLOAD_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -76,7 +78,10 @@ pub struct RawEvent<'a> {
 
 impl std::fmt::Debug for RawEvent<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("RawEvent").field("subject", &self.subject).field("bytes", &self.payload.len()).finish()
+        f.debug_struct("RawEvent")
+            .field("subject", &self.subject)
+            .field("bytes", &self.payload.len())
+            .finish()
     }
 }
 
@@ -92,12 +97,17 @@ pub fn encode<T: Serialize>(payload: &T) -> Result<Vec<u8>, EncodeError> {
 /// Reads one version of one kind; bytes left over are an error.
 pub fn decode_payload<T: Payload>(bytes: &[u8]) -> Result<T, Unreadable> {
     if bytes.len() > PAYLOAD_BYTES_MAX {
-        return Err(Unreadable::Malformed { reason: "the payload is larger than the broker allows" });
+        return Err(Unreadable::Malformed {
+            reason: "the payload is larger than the broker allows",
+        });
     }
-    let (payload, rest) = postcard::take_from_bytes::<T>(bytes)
-        .map_err(|_| Unreadable::Malformed { reason: "the payload does not decode" })?;
+    let (payload, rest) = postcard::take_from_bytes::<T>(bytes).map_err(|_| Unreadable::Malformed {
+        reason: "the payload does not decode",
+    })?;
     if !rest.is_empty() {
-        return Err(Unreadable::Malformed { reason: "bytes are left over behind the payload" });
+        return Err(Unreadable::Malformed {
+            reason: "bytes are left over behind the payload",
+        });
     }
     Ok(payload)
 }
@@ -105,11 +115,14 @@ pub fn decode_payload<T: Payload>(bytes: &[u8]) -> Result<T, Unreadable> {
 /// Reads subject and headers.
 pub fn decode_envelope(raw: &RawEvent<'_>) -> Result<Envelope, Unreadable> {
     let malformed = |reason| Unreadable::Malformed { reason };
-    let tokens = RawSubject::split(raw.subject)
-        .ok_or(malformed("the subject is not calls.<call_sid>.<kind>.<lane>.<key>"))?;
-    let call_sid = CallSid::parse(tokens.call_sid).map_err(|_| malformed("the subject's CallSid is not one"))?;
-    let kind = EventKind::from_token(tokens.kind)
-        .ok_or_else(|| Unreadable::UnknownKind { kind: tokens.kind.to_owned() })?;
+    let tokens = RawSubject::split(raw.subject).ok_or(malformed(
+        "the subject is not calls.<call_sid>.<kind>.<lane>.<key>",
+    ))?;
+    let call_sid =
+        CallSid::parse(tokens.call_sid).map_err(|_| malformed("the subject's CallSid is not one"))?;
+    let kind = EventKind::from_token(tokens.kind).ok_or_else(|| Unreadable::UnknownKind {
+        kind: tokens.kind.to_owned(),
+    })?;
     if let Some(header) = (raw.header)(HEADER_KIND)
         && header != tokens.kind
     {
@@ -135,7 +148,12 @@ pub fn decode_envelope(raw: &RawEvent<'_>) -> Result<Envelope, Unreadable> {
         .and_then(UnixMillis::parse_rfc3339)
         .ok_or(malformed("the header Callfold-Time is missing or not a moment"))?;
     Ok(Envelope {
-        subject: Subject { call_sid, kind, lane, key },
+        subject: Subject {
+            call_sid,
+            kind,
+            lane,
+            key,
+        },
         version,
         time,
         cause: (raw.header)(HEADER_CAUSE).map(str::to_owned),
@@ -173,16 +191,26 @@ pub fn decode_event(kind: EventKind, version: u16, bytes: &[u8]) -> Result<Event
     match (kind, version) {
         (EventKind::CallStarted, 1) => decode_payload::<CallStartedV1>(bytes).map(Event::CallStarted),
         (EventKind::CallEnded, 1) => decode_payload::<CallEndedV1>(bytes).map(Event::CallEnded),
-        (EventKind::RecordingStarted, 1) => decode_payload::<RecordingStartedV1>(bytes).map(Event::RecordingStarted),
-        (EventKind::RecordingReady, 1) => decode_payload::<RecordingReadyV1>(bytes).map(Event::RecordingReady),
-        (EventKind::RecordingMissing, 1) => decode_payload::<RecordingMissingV1>(bytes).map(Event::RecordingMissing),
+        (EventKind::RecordingStarted, 1) => {
+            decode_payload::<RecordingStartedV1>(bytes).map(Event::RecordingStarted)
+        }
+        (EventKind::RecordingReady, 1) => {
+            decode_payload::<RecordingReadyV1>(bytes).map(Event::RecordingReady)
+        }
+        (EventKind::RecordingMissing, 1) => {
+            decode_payload::<RecordingMissingV1>(bytes).map(Event::RecordingMissing)
+        }
         (EventKind::RecordingDownloaded, 1) => {
             decode_payload::<RecordingDownloadedV1>(bytes).map(Event::RecordingDownloaded)
         }
-        (EventKind::TranscriptReady, 1) => decode_payload::<TranscriptReadyV1>(bytes).map(Event::TranscriptReady),
+        (EventKind::TranscriptReady, 1) => {
+            decode_payload::<TranscriptReadyV1>(bytes).map(Event::TranscriptReady)
+        }
         (EventKind::SummaryReady, 1) => decode_payload::<SummaryReadyV1>(bytes).map(Event::SummaryReady),
         (EventKind::StageFailed, 1) => decode_payload::<StageFailedV1>(bytes).map(Event::StageFailed),
-        (_, 0) => Err(Unreadable::Malformed { reason: "there is no version 0" }),
+        (_, 0) => Err(Unreadable::Malformed {
+            reason: "there is no version 0",
+        }),
         (kind, version) => Err(Unreadable::NewerVersion { kind, version }),
     }
 }

@@ -46,7 +46,16 @@ impl NewEvent {
         let event = event.into();
         let subject = Subject::new(call_sid, event.kind(), key);
         let version = event.version();
-        Self { envelope: Envelope { subject, version, time, cause: None, traceparent: None }, event }
+        Self {
+            envelope: Envelope {
+                subject,
+                version,
+                time,
+                cause: None,
+                traceparent: None,
+            },
+            event,
+        }
     }
 
     /// The same, led to by the event with this envelope: keeps its trace.

@@ -109,7 +109,11 @@ impl Run {
 
     /// The lane in which events of this run travel.
     pub fn lane(self) -> Lane {
-        if self == Run::FIRST { Lane::New } else { Lane::Again }
+        if self == Run::FIRST {
+            Lane::New
+        } else {
+            Lane::Again
+        }
     }
 }
 
@@ -198,7 +202,9 @@ impl UnixMillis {
 
     /// Reads what [`UnixMillis::rfc3339`] writes, and any other RFC 3339 moment.
     pub fn parse_rfc3339(text: &str) -> Option<Self> {
-        text.parse::<jiff::Timestamp>().ok().map(|moment| Self(moment.as_millisecond()))
+        text.parse::<jiff::Timestamp>()
+            .ok()
+            .map(|moment| Self(moment.as_millisecond()))
     }
 }
 

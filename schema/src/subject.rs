@@ -50,7 +50,13 @@ pub struct Key {
 }
 
 impl Key {
-    const EMPTY: Key = Key { recording: None, run: None, attempt: None, reason: None, reconciled: false };
+    const EMPTY: Key = Key {
+        recording: None,
+        run: None,
+        attempt: None,
+        reason: None,
+        reconciled: false,
+    };
 
     /// `0`: a fact of which a call has one.
     pub fn single() -> Self {
@@ -59,27 +65,46 @@ impl Key {
 
     /// `<RE>`
     pub fn recording(recording: RecordingSid) -> Self {
-        Self { recording: Some(recording), ..Self::EMPTY }
+        Self {
+            recording: Some(recording),
+            ..Self::EMPTY
+        }
     }
 
     /// `<RE>-<run>`
     pub fn stage(recording: RecordingSid, run: Run) -> Self {
-        Self { recording: Some(recording), run: Some(run), ..Self::EMPTY }
+        Self {
+            recording: Some(recording),
+            run: Some(run),
+            ..Self::EMPTY
+        }
     }
 
     /// `<RE>-<run>-<stage>-<attempt>`
     pub fn failure(recording: RecordingSid, run: Run, stage: Stage, attempt: u32) -> Self {
-        Self { recording: Some(recording), run: Some(run), attempt: Some((stage, attempt)), ..Self::EMPTY }
+        Self {
+            recording: Some(recording),
+            run: Some(run),
+            attempt: Some((stage, attempt)),
+            ..Self::EMPTY
+        }
     }
 
     /// `<RE or 0>-<reason>`
     pub fn missing(recording: Option<RecordingSid>, reason: &str) -> Self {
-        Self { recording, reason: Some(reason.to_owned()), ..Self::EMPTY }
+        Self {
+            recording,
+            reason: Some(reason.to_owned()),
+            ..Self::EMPTY
+        }
     }
 
     /// The same key with the suffix of what the reconciler adds.
     pub fn reconciled(self) -> Self {
-        Self { reconciled: true, ..self }
+        Self {
+            reconciled: true,
+            ..self
+        }
     }
 
     /// Reads the key of an event of `kind`; `None` where it does not have the form of that kind.
@@ -93,18 +118,28 @@ impl Key {
         let run = |part: &str| part.parse::<u64>().ok().filter(|n| *n < Run::BOUND).map(Run);
         let key = match (kind, parts.as_slice()) {
             (EventKind::CallStarted | EventKind::CallEnded, ["0"]) => Self::single(),
-            (EventKind::RecordingStarted | EventKind::RecordingReady, [re]) => Self::recording(recording(re)?),
+            (EventKind::RecordingStarted | EventKind::RecordingReady, [re]) => {
+                Self::recording(recording(re)?)
+            }
             (EventKind::RecordingMissing, [re, reason]) => {
-                let reason = MissingReason::ALL.into_iter().find(|known| known.token() == *reason)?;
-                Self::missing(if *re == "0" { None } else { Some(recording(re)?) }, reason.token())
+                let reason = MissingReason::ALL
+                    .into_iter()
+                    .find(|known| known.token() == *reason)?;
+                Self::missing(
+                    if *re == "0" { None } else { Some(recording(re)?) },
+                    reason.token(),
+                )
             }
             (
                 EventKind::RecordingDownloaded | EventKind::TranscriptReady | EventKind::SummaryReady,
                 [re, n],
             ) => Self::stage(recording(re)?, run(n)?),
-            (EventKind::StageFailed, [re, n, stage, attempt]) => {
-                Self::failure(recording(re)?, run(n)?, Stage::from_token(stage)?, attempt.parse().ok()?)
-            }
+            (EventKind::StageFailed, [re, n, stage, attempt]) => Self::failure(
+                recording(re)?,
+                run(n)?,
+                Stage::from_token(stage)?,
+                attempt.parse().ok()?,
+            ),
             _ => return None,
         };
         let key = Self { reconciled, ..key };
@@ -152,7 +187,12 @@ impl Subject {
     /// The subject of an event; the lane follows from the key's run.
     pub fn new(call_sid: CallSid, kind: EventKind, key: Key) -> Self {
         let lane = key.run.unwrap_or(Run::FIRST).lane();
-        Self { call_sid, kind, lane, key }
+        Self {
+            call_sid,
+            kind,
+            lane,
+            key,
+        }
     }
 
     /// The identity of the fact: the subject itself, for a subject is written once.
@@ -163,7 +203,14 @@ impl Subject {
 
 impl fmt::Display for Subject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "calls.{}.{}.{}.{}", self.call_sid, self.kind, self.lane.token(), self.key)
+        write!(
+            f,
+            "calls.{}.{}.{}.{}",
+            self.call_sid,
+            self.kind,
+            self.lane.token(),
+            self.key
+        )
     }
 }
 
@@ -184,8 +231,19 @@ impl<'a> RawSubject<'a> {
     /// Splits `calls.<call_sid>.<kind>.<lane>.<key>`.
     pub fn split(subject: &'a str) -> Option<Self> {
         let mut tokens = subject.split('.');
-        let raw = match (tokens.next()?, tokens.next()?, tokens.next()?, tokens.next()?, tokens.next()?) {
-            ("calls", call_sid, kind, lane, key) => Self { call_sid, kind, lane, key },
+        let raw = match (
+            tokens.next()?,
+            tokens.next()?,
+            tokens.next()?,
+            tokens.next()?,
+            tokens.next()?,
+        ) {
+            ("calls", call_sid, kind, lane, key) => Self {
+                call_sid,
+                kind,
+                lane,
+                key,
+            },
             _ => return None,
         };
         tokens.next().is_none().then_some(raw)

@@ -6,12 +6,12 @@ use std::path::Path;
 use callfold_schema::decode::{PAYLOAD_BYTES_MAX, decode_envelope, encode, newest_version};
 use callfold_schema::event::{CallStarted, MissingReason, StageFailed};
 use callfold_schema::subject::{
-    HEADER_CAUSE, HEADER_EXPECTED_LAST_SUBJECT_SEQUENCE, HEADER_KIND, HEADER_MSG_ID, HEADER_TIME, HEADER_VERSION,
-    RawSubject, kind_filter, stage_consumer, stage_filter,
+    HEADER_CAUSE, HEADER_EXPECTED_LAST_SUBJECT_SEQUENCE, HEADER_KIND, HEADER_MSG_ID, HEADER_TIME,
+    HEADER_VERSION, RawSubject, kind_filter, stage_consumer, stage_filter,
 };
 use callfold_schema::{
-    CallSid, EncodeError, Event, EventKind, IdError, Key, Lane, NewEvent, PhoneNumber, RawEvent, Record, RecordingSid,
-    Run, Stage, Subject, UnixMillis, Unreadable, decode, decode_event,
+    CallSid, EncodeError, Event, EventKind, IdError, Key, Lane, NewEvent, PhoneNumber, RawEvent, Record,
+    RecordingSid, Run, Stage, Subject, UnixMillis, Unreadable, decode, decode_event,
 };
 use proptest::prelude::*;
 
@@ -24,7 +24,9 @@ fn recording() -> RecordingSid {
 }
 
 fn example(kind: EventKind) -> Vec<u8> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("events").join(kind.token());
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("events")
+        .join(kind.token());
     std::fs::read(folder.join(format!("v{}.example.postcard", newest_version(kind)))).expect("a golden file")
 }
 
@@ -39,13 +41,19 @@ impl Message {
     fn of(event: &NewEvent) -> Self {
         Self {
             subject: event.envelope.subject.to_string(),
-            headers: event.envelope.headers().into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
+            headers: event
+                .envelope
+                .headers()
+                .into_iter()
+                .map(|(name, value)| (name.to_owned(), value))
+                .collect(),
             payload: event.event.encode().expect("small"),
         }
     }
 
     fn failed() -> Self {
-        let event = decode_event(EventKind::StageFailed, 1, &example(EventKind::StageFailed)).expect("decodes");
+        let event =
+            decode_event(EventKind::StageFailed, 1, &example(EventKind::StageFailed)).expect("decodes");
         let key = Key::failure(recording(), Run(7), Stage::Download, 2);
         Self::of(&NewEvent::new(call(), key, UnixMillis(1_795_341_600_000), event))
     }
@@ -67,7 +75,11 @@ impl Message {
 
     fn read(&self) -> Result<Record, Unreadable> {
         let header = |name: &str| self.headers.get(name).map(String::as_str);
-        decode(&RawEvent { subject: &self.subject, header: &header, payload: &self.payload })
+        decode(&RawEvent {
+            subject: &self.subject,
+            header: &header,
+            payload: &self.payload,
+        })
     }
 
     fn malformed(&self) -> &'static str {
@@ -126,7 +138,10 @@ fn a_trace_travels_from_cause_to_effect_and_is_not_replaced() {
     cause.traceparent = Some("00-0123-4567-01".to_owned());
     let effect = NewEvent::new(call(), Key::single(), UnixMillis(0), started()).caused_by(&cause);
     assert_eq!(effect.envelope.traceparent, cause.traceparent);
-    assert_eq!(Message::of(&effect).read().expect("reads").envelope.traceparent, cause.traceparent);
+    assert_eq!(
+        Message::of(&effect).read().expect("reads").envelope.traceparent,
+        cause.traceparent
+    );
     let mut own = NewEvent::new(call(), Key::single(), UnixMillis(0), started());
     own.envelope.traceparent = Some("own".to_owned());
     assert_eq!(own.caused_by(&cause).envelope.traceparent.as_deref(), Some("own"));
@@ -134,12 +149,25 @@ fn a_trace_travels_from_cause_to_effect_and_is_not_replaced() {
 
 #[test]
 fn an_unknown_kind_and_a_newer_version_are_told_apart_from_damage() {
-    let unknown = Message::failed().at("calls.CA_test.lead_updated.sideways.any.key").read();
+    let unknown = Message::failed()
+        .at("calls.CA_test.lead_updated.sideways.any.key")
+        .read();
     assert!(!unknown.expect_err("six tokens").is_newer());
-    let unknown = Message::failed().at("calls.CA_test.lead_updated.new.4").with(HEADER_KIND, "lead_updated").read();
-    assert_eq!(unknown, Err(Unreadable::UnknownKind { kind: "lead_updated".to_owned() }));
+    let unknown = Message::failed()
+        .at("calls.CA_test.lead_updated.new.4")
+        .with(HEADER_KIND, "lead_updated")
+        .read();
+    assert_eq!(
+        unknown,
+        Err(Unreadable::UnknownKind {
+            kind: "lead_updated".to_owned()
+        })
+    );
     // Its lane, key and headers may be of a form this release does not know either.
-    let unknown = Message::failed().at("calls.CA_test.lead_updated.later.a-b-c").without(HEADER_VERSION).read();
+    let unknown = Message::failed()
+        .at("calls.CA_test.lead_updated.later.a-b-c")
+        .without(HEADER_VERSION)
+        .read();
     assert!(unknown.expect_err("unknown").is_newer());
     for kind in EventKind::ALL.iter().copied() {
         let version = newest_version(kind) + 1;
@@ -151,31 +179,60 @@ fn an_unknown_kind_and_a_newer_version_are_told_apart_from_damage() {
             .expect_err("newer");
         assert_eq!(newer, Unreadable::NewerVersion { kind, version });
         assert!(newer.is_newer());
-        assert_eq!(decode_event(kind, version, &example(kind)), Err(Unreadable::NewerVersion { kind, version }));
+        assert_eq!(
+            decode_event(kind, version, &example(kind)),
+            Err(Unreadable::NewerVersion { kind, version })
+        );
     }
 }
 
 #[test]
 fn a_message_that_does_not_hold_its_promises_is_malformed_with_a_reason() {
     let reasons = [
-        Message::failed().at("calls.CA_test.stage_failed.again").malformed(),
-        Message::failed().at("other.CA_test.stage_failed.again.RE1-7-download-2").malformed(),
-        Message::failed().at("calls.CA-test.stage_failed.again.RE1-7-download-2").malformed(),
+        Message::failed()
+            .at("calls.CA_test.stage_failed.again")
+            .malformed(),
+        Message::failed()
+            .at("other.CA_test.stage_failed.again.RE1-7-download-2")
+            .malformed(),
+        Message::failed()
+            .at("calls.CA-test.stage_failed.again.RE1-7-download-2")
+            .malformed(),
         Message::failed().with(HEADER_KIND, "call_started").malformed(),
         Message::failed().without(HEADER_VERSION).malformed(),
         Message::failed().with(HEADER_VERSION, "one").malformed(),
         Message::failed().with(HEADER_VERSION, "0").malformed(),
-        Message::failed().at("calls.CA_test.stage_failed.again.RE1-7-download").malformed(),
-        Message::failed().at("calls.CA_test.stage_failed.sideways.RE1-7-download-2").malformed(),
-        Message::failed().at("calls.CA_test.stage_failed.new.RE1-7-download-2").malformed(),
+        Message::failed()
+            .at("calls.CA_test.stage_failed.again.RE1-7-download")
+            .malformed(),
+        Message::failed()
+            .at("calls.CA_test.stage_failed.sideways.RE1-7-download-2")
+            .malformed(),
+        Message::failed()
+            .at("calls.CA_test.stage_failed.new.RE1-7-download-2")
+            .malformed(),
         Message::failed().without(HEADER_TIME).malformed(),
         Message::failed().with(HEADER_TIME, "yesterday").malformed(),
-        Message { payload: b"\xff\xff".to_vec(), ..Message::failed() }.malformed(),
-        Message { payload: [example(EventKind::StageFailed), vec![0]].concat(), ..Message::failed() }.malformed(),
-        Message { payload: vec![0; PAYLOAD_BYTES_MAX + 1], ..Message::failed() }.malformed(),
+        Message {
+            payload: b"\xff\xff".to_vec(),
+            ..Message::failed()
+        }
+        .malformed(),
+        Message {
+            payload: [example(EventKind::StageFailed), vec![0]].concat(),
+            ..Message::failed()
+        }
+        .malformed(),
+        Message {
+            payload: vec![0; PAYLOAD_BYTES_MAX + 1],
+            ..Message::failed()
+        }
+        .malformed(),
     ];
     // A run of 0 in lane `again` is as wrong as a re-run in lane `new`.
-    let run_0 = Message::failed().at("calls.CA_test.stage_failed.again.RE1-0-download-2").malformed();
+    let run_0 = Message::failed()
+        .at("calls.CA_test.stage_failed.again.RE1-0-download-2")
+        .malformed();
     assert_eq!(run_0, reasons[9]);
     let unique: std::collections::BTreeSet<_> = reasons.iter().collect();
     // Two ways each to have no subject, no version and no time share a reason.
@@ -188,18 +245,25 @@ fn bytes_cut_at_any_length_and_bytes_left_over_are_malformed() {
         let whole = example(kind);
         for length in 0..whole.len() {
             let cut = decode_event(kind, 1, &whole[..length]);
-            assert!(matches!(cut, Err(Unreadable::Malformed { .. })), "{kind} cut to {length} bytes: {cut:?}");
+            assert!(
+                matches!(cut, Err(Unreadable::Malformed { .. })),
+                "{kind} cut to {length} bytes: {cut:?}"
+            );
         }
         for rest in [&[0][..], &[0xff], &whole] {
             let longer = decode_event(kind, 1, &[&whole, rest].concat());
-            assert!(matches!(longer, Err(Unreadable::Malformed { .. })), "{kind}: {longer:?}");
+            assert!(
+                matches!(longer, Err(Unreadable::Malformed { .. })),
+                "{kind}: {longer:?}"
+            );
         }
     }
 }
 
 #[test]
 fn a_version_0_does_not_exist() {
-    let error = decode_event(EventKind::CallStarted, 0, &example(EventKind::CallStarted)).expect_err("no version 0");
+    let error =
+        decode_event(EventKind::CallStarted, 0, &example(EventKind::CallStarted)).expect_err("no version 0");
     assert!(!error.is_newer(), "{error}");
 }
 
@@ -218,7 +282,12 @@ fn an_event_larger_than_the_broker_takes_is_refused_when_it_is_written() {
 
 #[test]
 fn a_key_has_one_spelling() {
-    let ok = |kind, text: &str| assert_eq!(Key::parse(kind, text).map(|key| key.to_string()).as_deref(), Some(text));
+    let ok = |kind, text: &str| {
+        assert_eq!(
+            Key::parse(kind, text).map(|key| key.to_string()).as_deref(),
+            Some(text)
+        )
+    };
     let no = |kind, text: &str| assert_eq!(Key::parse(kind, text), None, "{kind} {text:?}");
     ok(EventKind::CallStarted, "0");
     ok(EventKind::CallStarted, "0-reconciled");
@@ -228,16 +297,52 @@ fn a_key_has_one_spelling() {
     ok(EventKind::TranscriptReady, "RE1-0");
     ok(EventKind::TranscriptReady, "RE1-9007199254740991");
     ok(EventKind::StageFailed, "RE1-0-download-0");
-    for text in ["", "1", "00", "0-", "-0", "0-reconciled-reconciled", "reconciled", "0-Reconciled", " 0", "0 "] {
+    for text in [
+        "",
+        "1",
+        "00",
+        "0-",
+        "-0",
+        "0-reconciled-reconciled",
+        "reconciled",
+        "0-Reconciled",
+        " 0",
+        "0 ",
+    ] {
         no(EventKind::CallStarted, text);
     }
-    for text in ["RE1-00", "RE1-+0", "RE1--0", "RE1- 0", "RE1-0 ", "RE1-9007199254740992", "RE1-٠", "RE1", "RE1-0-x"] {
+    for text in [
+        "RE1-00",
+        "RE1-+0",
+        "RE1--0",
+        "RE1- 0",
+        "RE1-0 ",
+        "RE1-9007199254740992",
+        "RE1-٠",
+        "RE1",
+        "RE1-0-x",
+    ] {
         no(EventKind::SummaryReady, text);
     }
-    for text in ["RE1-0-download-01", "RE1-0-download-+1", "RE1-0-Download-1", "RE1-0-upload-1", "RE1-0-download"] {
+    for text in [
+        "RE1-0-download-01",
+        "RE1-0-download-+1",
+        "RE1-0-Download-1",
+        "RE1-0-upload-1",
+        "RE1-0-download",
+    ] {
         no(EventKind::StageFailed, text);
     }
-    for text in ["0", "RE1", "0-", "RE1--reconciled", "0-גם", "0-a b", "0-whatever", "RE!-absent"] {
+    for text in [
+        "0",
+        "RE1",
+        "0-",
+        "RE1--reconciled",
+        "0-גם",
+        "0-a b",
+        "0-whatever",
+        "RE!-absent",
+    ] {
         no(EventKind::RecordingMissing, text);
     }
 }
@@ -245,19 +350,42 @@ fn a_key_has_one_spelling() {
 #[test]
 fn a_subject_splits_into_five_tokens_or_not_at_all() {
     let raw = RawSubject::split("calls.CA1.call_ended.new.0").expect("splits");
-    assert_eq!(raw, RawSubject { call_sid: "CA1", kind: "call_ended", lane: "new", key: "0" });
-    for subject in ["", "calls", "calls.CA1.call_ended.new", "calls.CA1.call_ended.new.0.", "Calls.CA1.call_ended.new.0"] {
+    assert_eq!(
+        raw,
+        RawSubject {
+            call_sid: "CA1",
+            kind: "call_ended",
+            lane: "new",
+            key: "0"
+        }
+    );
+    for subject in [
+        "",
+        "calls",
+        "calls.CA1.call_ended.new",
+        "calls.CA1.call_ended.new.0.",
+        "Calls.CA1.call_ended.new.0",
+    ] {
         assert_eq!(RawSubject::split(subject), None, "{subject:?}");
     }
 }
 
 #[test]
 fn each_stage_has_a_consumer_and_a_filter_a_lane() {
-    assert_eq!(stage_filter(Stage::Download, Lane::New), "calls.*.recording_ready.new.*");
-    assert_eq!(stage_filter(Stage::Summarize, Lane::Again), "calls.*.transcript_ready.again.*");
+    assert_eq!(
+        stage_filter(Stage::Download, Lane::New),
+        "calls.*.recording_ready.new.*"
+    );
+    assert_eq!(
+        stage_filter(Stage::Summarize, Lane::Again),
+        "calls.*.transcript_ready.again.*"
+    );
     assert_eq!(stage_consumer(Stage::Transcribe, Lane::New), "transcribe_new");
     assert_eq!(kind_filter(EventKind::SummaryReady), "calls.*.summary_ready.>");
-    for [before, after] in [[Stage::Download, Stage::Transcribe], [Stage::Transcribe, Stage::Summarize]] {
+    for [before, after] in [
+        [Stage::Download, Stage::Transcribe],
+        [Stage::Transcribe, Stage::Summarize],
+    ] {
         assert_eq!(before.output(), after.input());
     }
 }
@@ -286,11 +414,17 @@ fn ids_take_what_can_stand_in_a_subject_and_nothing_else() {
     assert_eq!(CallSid::parse(&"x".repeat(65)), Err(IdError::TooLong));
     for text in ["CA.1", "CA*", ">", "CA 1", "CA-1", "CA\n", "שלום", "CA\0"] {
         assert_eq!(RecordingSid::parse(text), Err(IdError::Character), "{text:?}");
-        assert!(serde_json::from_value::<RecordingSid>(text.into()).is_err(), "{text:?}");
+        assert!(
+            serde_json::from_value::<RecordingSid>(text.into()).is_err(),
+            "{text:?}"
+        );
     }
     // Bytes from the stream are checked by the same rule.
     let whole = example(EventKind::RecordingReady);
-    let at = whole.windows(3).position(|window| window == b"RE0").expect("the recording stands in it");
+    let at = whole
+        .windows(3)
+        .position(|window| window == b"RE0")
+        .expect("the recording stands in it");
     let mut spoilt = whole.clone();
     spoilt[at + 2] = b'.';
     assert!(decode_event(EventKind::RecordingReady, 1, &whole).is_ok());
@@ -310,14 +444,23 @@ fn what_is_personal_does_not_show_in_debug() {
             assert!(!shown.contains(secret), "{kind} shows {secret}: {shown}");
         }
     }
-    assert!(json.contains("+972501234567") && json.contains("דנה"), "the examples hold what must not show");
-    assert_eq!(format!("{:?}", PhoneNumber::from("+972501234567")), "PhoneNumber(…)");
+    assert!(
+        json.contains("+972501234567") && json.contains("דנה"),
+        "the examples hold what must not show"
+    );
+    assert_eq!(
+        format!("{:?}", PhoneNumber::from("+972501234567")),
+        "PhoneNumber(…)"
+    );
 }
 
 #[test]
 fn moments_are_written_with_milliseconds_in_utc() {
     assert_eq!(UnixMillis(0).rfc3339(), "1970-01-01T00:00:00.000Z");
-    assert_eq!(UnixMillis::parse_rfc3339("2026-11-22T12:00:00.5+02:00"), Some(UnixMillis(1_795_341_600_500)));
+    assert_eq!(
+        UnixMillis::parse_rfc3339("2026-11-22T12:00:00.5+02:00"),
+        Some(UnixMillis(1_795_341_600_500))
+    );
     assert_eq!(UnixMillis::parse_rfc3339("2026-11-22"), None);
     assert_eq!(UnixMillis(i64::MAX).rfc3339(), "9999-12-30T22:00:00.999Z");
     assert!(UnixMillis::parse_rfc3339(&UnixMillis(i64::MIN).rfc3339()).is_some());
@@ -325,9 +468,9 @@ fn moments_are_written_with_milliseconds_in_utc() {
 
 fn id() -> impl Strategy<Value = RecordingSid> {
     // `0` stands for "no recording" in keys.
-    "[A-Za-z0-9_]{1,64}".prop_filter("0 is no recording", |text| text != "0").prop_map(|text| {
-        RecordingSid::parse(&text).expect("the rule of identifiers")
-    })
+    "[A-Za-z0-9_]{1,64}"
+        .prop_filter("0 is no recording", |text| text != "0")
+        .prop_map(|text| RecordingSid::parse(&text).expect("the rule of identifiers"))
 }
 
 fn run() -> impl Strategy<Value = Run> {
@@ -337,13 +480,23 @@ fn run() -> impl Strategy<Value = Run> {
 fn kind_and_key() -> impl Strategy<Value = (EventKind, Key)> {
     let reason = prop::sample::select(MissingReason::ALL.map(MissingReason::token).to_vec());
     let stage = prop::sample::select(Stage::ALL.to_vec());
-    let key = (prop::sample::select(EventKind::ALL.to_vec()), id(), run(), reason, stage, any::<u32>(), any::<bool>());
+    let key = (
+        prop::sample::select(EventKind::ALL.to_vec()),
+        id(),
+        run(),
+        reason,
+        stage,
+        any::<u32>(),
+        any::<bool>(),
+    );
     (key, any::<bool>()).prop_map(|((kind, id, run, reason, stage, attempt, some), reconciled)| {
         let key = match kind {
             EventKind::CallStarted | EventKind::CallEnded => Key::single(),
             EventKind::RecordingStarted | EventKind::RecordingReady => Key::recording(id),
             EventKind::RecordingMissing => Key::missing(some.then_some(id), reason),
-            EventKind::RecordingDownloaded | EventKind::TranscriptReady | EventKind::SummaryReady => Key::stage(id, run),
+            EventKind::RecordingDownloaded | EventKind::TranscriptReady | EventKind::SummaryReady => {
+                Key::stage(id, run)
+            }
             EventKind::StageFailed => Key::failure(id, run, stage, attempt),
         };
         (kind, if reconciled { key.reconciled() } else { key })

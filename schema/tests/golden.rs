@@ -9,8 +9,9 @@ use std::path::{Path, PathBuf};
 
 use callfold_schema::decode::{decode_payload, encode, newest_version};
 use callfold_schema::event::{
-    CallEndedV1, CallStartedV1, FailureClass, MissingReason, Payload, RecordingDownloadedV1, RecordingMissingV1,
-    RecordingReadyV1, RecordingStartedV1, StageFailedV1, SummaryReadyV1, TranscriptReadyV1,
+    CallEndedV1, CallStartedV1, FailureClass, MissingReason, Payload, RecordingDownloadedV1,
+    RecordingMissingV1, RecordingReadyV1, RecordingStartedV1, StageFailedV1, SummaryReadyV1,
+    TranscriptReadyV1,
 };
 use callfold_schema::{EventKind, decode_event};
 use serde_json::Value;
@@ -33,11 +34,13 @@ fn release<T: Payload>() -> Release {
         version: T::VERSION,
         schema: schemars::schema_for!(T).to_value(),
         bytes: |example| {
-            let payload: T = serde_json::from_value(example.clone()).expect("the example has the form of its type");
+            let payload: T =
+                serde_json::from_value(example.clone()).expect("the example has the form of its type");
             encode(&payload).expect("the example is small")
         },
         json: |bytes| {
-            serde_json::to_value(decode_payload::<T>(bytes).expect("the bytes decode")).expect("events are JSON")
+            serde_json::to_value(decode_payload::<T>(bytes).expect("the bytes decode"))
+                .expect("events are JSON")
         },
     }
 }
@@ -59,7 +62,9 @@ fn releases() -> Vec<Release> {
 
 impl Release {
     fn path(&self, what: &str) -> PathBuf {
-        events().join(self.kind.token()).join(format!("v{}.{what}", self.version))
+        events()
+            .join(self.kind.token())
+            .join(format!("v{}.{what}", self.version))
     }
 }
 
@@ -70,10 +75,14 @@ fn events() -> PathBuf {
 /// The golden file, which is written first when that is asked for and there is none.
 fn golden(path: &Path, now: &[u8]) -> Vec<u8> {
     if std::env::var_os("CALLFOLD_WRITE_GOLDEN").is_some_and(|value| value == "1") && !path.exists() {
-        std::fs::write(path, now).unwrap_or_else(|error| panic!("could not write {}: {error}", path.display()));
+        std::fs::write(path, now)
+            .unwrap_or_else(|error| panic!("could not write {}: {error}", path.display()));
     }
     std::fs::read(path).unwrap_or_else(|error| {
-        panic!("{}: {error}; CALLFOLD_WRITE_GOLDEN=1 writes the files of a new version", path.display())
+        panic!(
+            "{}: {error}; CALLFOLD_WRITE_GOLDEN=1 writes the files of a new version",
+            path.display()
+        )
     })
 }
 
@@ -92,8 +101,13 @@ fn form(schema: &Value) -> Value {
     match schema {
         Value::Object(fields) => {
             // A field could have these names: its schema is an object, prose is a text.
-            let prose = |name: &str, value: &Value| matches!(name, "description" | "title") && value.is_string();
-            fields.iter().filter(|(n, v)| !prose(n, v)).map(|(name, value)| (name.clone(), form(value))).collect()
+            let prose =
+                |name: &str, value: &Value| matches!(name, "description" | "title") && value.is_string();
+            fields
+                .iter()
+                .filter(|(n, v)| !prose(n, v))
+                .map(|(name, value)| (name.clone(), form(value)))
+                .collect()
         }
         Value::Array(items) => items.iter().map(form).collect(),
         other => other.clone(),
@@ -109,14 +123,20 @@ fn read_example(release: &Release) -> Value {
 
 #[test]
 fn every_version_of_every_kind_is_released_here() {
-    let listed: Vec<(EventKind, u16)> = releases().iter().map(|release| (release.kind, release.version)).collect();
+    let listed: Vec<(EventKind, u16)> = releases()
+        .iter()
+        .map(|release| (release.kind, release.version))
+        .collect();
     let unique: BTreeSet<_> = listed.iter().copied().collect();
     assert_eq!(unique.len(), listed.len(), "a version stands here twice");
     let expected: BTreeSet<_> = EventKind::ALL
         .iter()
         .flat_map(|kind| (1..=newest_version(*kind)).map(|version| (*kind, version)))
         .collect();
-    assert_eq!(unique, expected, "every version from 1 to the newest of every kind, and no other");
+    assert_eq!(
+        unique, expected,
+        "every version from 1 to the newest of every kind, and no other"
+    );
 }
 
 #[test]
@@ -140,8 +160,18 @@ fn the_bytes_of_a_released_version_never_change() {
         let example = read_example(&release);
         let now = (release.bytes)(&example);
         let kept = golden(&release.path("example.postcard"), &now);
-        assert_eq!(kept, now, "{} version {} is written differently", release.kind, release.version);
-        assert_eq!((release.json)(&kept), example, "{} version {} is read differently", release.kind, release.version);
+        assert_eq!(
+            kept, now,
+            "{} version {} is written differently",
+            release.kind, release.version
+        );
+        assert_eq!(
+            (release.json)(&kept),
+            example,
+            "{} version {} is read differently",
+            release.kind,
+            release.version
+        );
     }
 }
 
@@ -160,7 +190,12 @@ fn every_released_version_is_read_as_the_newest() {
             assert_eq!(event.encode().expect("the example is small"), bytes);
         } else {
             let path = release.path(&format!("as-v{}.json", event.version()));
-            assert_eq!(lifted["data"], read_json(&path, &golden(&path, &pretty(&lifted["data"]))), "{}", path.display());
+            assert_eq!(
+                lifted["data"],
+                read_json(&path, &golden(&path, &pretty(&lifted["data"]))),
+                "{}",
+                path.display()
+            );
         }
     }
 }
@@ -175,7 +210,12 @@ fn an_example_names_every_field() {
             .keys()
             .map(String::as_str)
             .collect();
-        let given: BTreeSet<&str> = example.as_object().expect("a struct").keys().map(String::as_str).collect();
+        let given: BTreeSet<&str> = example
+            .as_object()
+            .expect("a struct")
+            .keys()
+            .map(String::as_str)
+            .collect();
         assert_eq!(given, required, "{} version {}", release.kind, release.version);
     }
 }
@@ -192,7 +232,11 @@ fn nothing_else_lies_beside_the_golden_files() {
     for kind in std::fs::read_dir(events()).expect("the folder of golden files") {
         for file in std::fs::read_dir(kind.expect("a folder").path()).expect("a folder for each kind") {
             let path = file.expect("a file").path();
-            assert!(expected.contains(&path), "{} belongs to no released version", path.display());
+            assert!(
+                expected.contains(&path),
+                "{} belongs to no released version",
+                path.display()
+            );
         }
     }
 }
@@ -201,11 +245,17 @@ fn nothing_else_lies_beside_the_golden_files() {
 #[test]
 fn variants_keep_their_numbers_and_names() {
     for (number, class) in FailureClass::ALL.into_iter().enumerate() {
-        assert_eq!(encode(&class).expect("one byte"), [u8::try_from(number).expect("few")]);
+        assert_eq!(
+            encode(&class).expect("one byte"),
+            [u8::try_from(number).expect("few")]
+        );
         assert_eq!(serde_json::to_value(class).expect("JSON"), class.token());
     }
     for (number, reason) in MissingReason::ALL.into_iter().enumerate() {
-        assert_eq!(encode(&reason).expect("one byte"), [u8::try_from(number).expect("few")]);
+        assert_eq!(
+            encode(&reason).expect("one byte"),
+            [u8::try_from(number).expect("few")]
+        );
         assert_eq!(serde_json::to_value(reason).expect("JSON"), reason.token());
     }
 }

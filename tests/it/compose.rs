@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
 use callfold::cli::Cli;
-use callfold::stack::{Role, StackConfig};
+use callfold::stack::Role;
+use callfold::tools::doctor::known_settings;
 use callfold_kit::broker::find_server;
-use callfold_kit::config::{Environment, Settings};
-use callfold_kit::telemetry::TelemetryConfig;
+use callfold_kit::config::Environment;
 use clap::CommandFactory;
 use serde_yaml_ng::Value;
 
@@ -34,20 +34,6 @@ fn compose() -> Value {
 fn services(compose: &Value) -> BTreeMap<String, &Value> {
     let services = compose["services"].as_mapping().unwrap();
     services.iter().map(|(name, service)| (name.as_str().unwrap().to_owned(), service)).collect()
-}
-
-/// Every setting the program reads, from the environment or as a flag's stand-in.
-fn known() -> BTreeSet<String> {
-    let nothing: BTreeMap<String, String> = BTreeMap::new();
-    let mut settings = Settings::new(&nothing);
-    TelemetryConfig::from_settings(&mut settings);
-    let listen = std::net::SocketAddr::from(([127, 0, 0, 1], 5000));
-    StackConfig::from_settings(&mut settings, &Role::ALL, listen, std::path::Path::new("/nowhere"));
-    let mut known = settings.known().clone();
-    for command in Cli::command().get_subcommands() {
-        known.extend(command.get_arguments().filter_map(|argument| Some(argument.get_env()?.to_str()?.to_owned())));
-    }
-    known
 }
 
 /// The names of a service's `environment`, given as a map or as a list.
@@ -109,7 +95,7 @@ fn every_role_is_a_service_with_a_health_check() {
 #[test]
 fn every_setting_is_known_to_the_program() {
     let compose = compose();
-    let known = known();
+    let known = known_settings();
     for (name, service) in services(&compose) {
         for setting in environment(service) {
             let is_known = if FOREIGN.contains(&name.as_str()) {
@@ -140,7 +126,7 @@ fn what_has_to_be_filled_in_stands_in_the_example() {
         }
     }
     assert_eq!(offered, wanted);
-    let known = known();
+    let known = known_settings();
     for name in &offered {
         let is_known = known.contains(name) || FOREIGN_NAMES.contains(&name.as_str()) || COMPOSE_NAMES.contains(&name.as_str());
         assert!(is_known, "{name} means nothing to anybody");

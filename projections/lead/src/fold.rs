@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use callfold_schema::event::{
-    CallEnded, CallStarted, EngineFailure, RecordingDownloaded, RecordingMissing, RecordingReady, RecordingStarted,
-    StageFailed, SummaryReady, TranscriptReady,
+    CallEnded, CallStarted, EngineFailure, RecordingDownloaded, RecordingMissing, RecordingReady,
+    RecordingStarted, StageFailed, SummaryReady, TranscriptReady,
 };
 use callfold_schema::{Event, PhoneNumber, RecordingSid, Run, Stage, UnixMillis};
 
@@ -70,14 +70,18 @@ pub fn lead_view(state: &LeadState) -> Result<Lead, StateError> {
                 deciding = Some((progress, stages.clone()));
             }
         }
-        lead.recordings.push(recording.view(sid, &outputs, missing, stages));
+        lead.recordings
+            .push(recording.view(sid, &outputs, missing, stages));
     }
     match deciding {
         Some((progress, stages)) => {
             lead.status = progress.status();
             lead.stages = stages;
             if progress == Progress::Silent {
-                lead.missing = Some(NoMessage { reason: NoMessageReason::Silent, error_code: None });
+                lead.missing = Some(NoMessage {
+                    reason: NoMessageReason::Silent,
+                    error_code: None,
+                });
             }
         }
         None => {
@@ -160,7 +164,12 @@ impl Facts {
             facts.last_time = Some(facts.last_time.map_or(time, |last| last.max(time)));
             macro_rules! fact {
                 ($data:expr) => {
-                    Fact { position, time, reconciled, data: $data }
+                    Fact {
+                        position,
+                        time,
+                        reconciled,
+                        data: $data,
+                    }
                 };
             }
             let mut recording = stored.key.recording.as_ref().map(|sid| {
@@ -174,15 +183,23 @@ impl Facts {
             match (stored.event()?, &mut recording) {
                 (Event::CallStarted(data), _) => settle(&mut facts.started, fact!(data)),
                 (Event::CallEnded(data), _) => settle(&mut facts.ended, fact!(data)),
-                (Event::RecordingStarted(data), Some(recording)) => settle(&mut recording.started, fact!(data)),
+                (Event::RecordingStarted(data), Some(recording)) => {
+                    settle(&mut recording.started, fact!(data))
+                }
                 (Event::RecordingReady(data), Some(recording)) => settle(&mut recording.ready, fact!(data)),
                 (Event::RecordingMissing(data), Some(recording)) => recording.missing.push(fact!(data)),
                 (Event::RecordingMissing(data), None) => facts.missing.push(fact!(data)),
                 (Event::RecordingDownloaded(data), Some(recording)) => {
-                    settle(&mut recording.runs.entry(run).or_default().downloaded, fact!(data));
+                    settle(
+                        &mut recording.runs.entry(run).or_default().downloaded,
+                        fact!(data),
+                    );
                 }
                 (Event::TranscriptReady(data), Some(recording)) => {
-                    settle(&mut recording.runs.entry(run).or_default().transcript, fact!(data));
+                    settle(
+                        &mut recording.runs.entry(run).or_default().transcript,
+                        fact!(data),
+                    );
                 }
                 (Event::SummaryReady(data), Some(recording)) => {
                     settle(&mut recording.runs.entry(run).or_default().summary, fact!(data));
@@ -221,12 +238,22 @@ impl Facts {
         if recording.is_ready() {
             return None;
         }
-        earliest_reason(recording.missing.iter().map(|fact| (fact, true)).chain(self.of_the_call()))
+        earliest_reason(
+            recording
+                .missing
+                .iter()
+                .map(|fact| (fact, true))
+                .chain(self.of_the_call()),
+        )
     }
 
     /// Why there is no message, when no recording is left that is not missing.
     fn no_message(&self) -> Option<NoMessage> {
-        let named = self.recordings.values().flat_map(|recording| &recording.missing).map(|fact| (fact, true));
+        let named = self
+            .recordings
+            .values()
+            .flat_map(|recording| &recording.missing)
+            .map(|fact| (fact, true));
         earliest_reason(named.chain(self.of_the_call()))
     }
 
@@ -236,10 +263,12 @@ impl Facts {
 }
 
 fn earliest_reason<'a>(facts: impl Iterator<Item = (&'a Fact<RecordingMissing>, bool)>) -> Option<NoMessage> {
-    facts.min_by_key(|(fact, named)| NoMessageRank::of(fact, *named)).map(|(fact, _)| NoMessage {
-        reason: fact.data.reason.into(),
-        error_code: fact.data.error_code,
-    })
+    facts
+        .min_by_key(|(fact, named)| NoMessageRank::of(fact, *named))
+        .map(|(fact, _)| NoMessage {
+            reason: fact.data.reason.into(),
+            error_code: fact.data.error_code,
+        })
 }
 
 impl RecordingFacts {
@@ -279,7 +308,9 @@ impl RecordingFacts {
             started_at: self.started_at().map(Into::into),
             duration_s: ready.and_then(|ready| ready.duration_s).or(measured_s),
             duration_ms: file.map(|file| file.duration_ms),
-            channels: file.map(|file| file.channels).or(ready.and_then(|ready| ready.channels)),
+            channels: file
+                .map(|file| file.channels)
+                .or(ready.and_then(|ready| ready.channels)),
             source: ready.and_then(|ready| ready.source.clone()),
             bytes: file.map(|file| file.bytes),
             content_type: file.map(|file| file.content_type.clone()),
@@ -318,7 +349,10 @@ impl<'a> Outputs<'a> {
     }
 
     fn is_silent(&self) -> bool {
-        self.summary.is_none() && self.transcript.is_some_and(|fact| fact.data.text.trim().is_empty())
+        self.summary.is_none()
+            && self
+                .transcript
+                .is_some_and(|fact| fact.data.text.trim().is_empty())
     }
 
     /// Time and length of a stage's work, where it did it.
@@ -357,16 +391,29 @@ impl Shown {
 /// them came to its end in it, where one that fails counts only if what is shown of it has failed as well, and one
 /// without speech only if it has nothing of it: a re-run must not take away what is shown.
 fn select_run(facts: &Facts) -> (Shown, Option<Rerun>) {
-    let runs: BTreeSet<Run> = facts.recordings.values().flat_map(|recording| recording.runs.keys().copied()).collect();
-    let mut shown = Shown { run: Run::FIRST, complete: vec![Run::FIRST] };
+    let runs: BTreeSet<Run> = facts
+        .recordings
+        .values()
+        .flat_map(|recording| recording.runs.keys().copied())
+        .collect();
+    let mut shown = Shown {
+        run: Run::FIRST,
+        complete: vec![Run::FIRST],
+    };
     let mut waiting: Option<Run> = None;
     for run in runs.into_iter().filter(|run| *run != Run::FIRST) {
         let mut done = 0_u32;
         let complete = covered(facts, run).all(|(_, recording)| {
             let before = shown.outputs(recording);
-            let Some(now) = recording.runs.get(&run) else { return before.is_silent() };
+            let Some(now) = recording.runs.get(&run) else {
+                return before.is_silent();
+            };
             let outputs = Outputs::default().overlaid(run, now);
-            let progress = progress_of(recording, &outputs, &stages_of(recording, &outputs, Some(&now.failures)));
+            let progress = progress_of(
+                recording,
+                &outputs,
+                &stages_of(recording, &outputs, Some(&now.failures)),
+            );
             match progress {
                 Progress::Processed | Progress::Silent => {
                     done += 1;
@@ -376,7 +423,9 @@ fn select_run(facts: &Facts) -> (Shown, Option<Rerun>) {
                     let stages = stages_of(recording, &before, recording.failures_in(before.run));
                     progress_of(recording, &before, &stages) == Progress::Failed
                 }
-                Progress::Recording | Progress::Recorded | Progress::Downloaded | Progress::Transcribed => false,
+                Progress::Recording | Progress::Recorded | Progress::Downloaded | Progress::Transcribed => {
+                    false
+                }
             }
         });
         if complete && done > 0 {
@@ -411,7 +460,9 @@ fn rerun_view(facts: &Facts, run: Run) -> Rerun {
             let mut stages = stages_of(recording, &outputs, Some(&now.failures));
             let progress = progress_of(recording, &outputs, &stages);
             // What the run did not do itself, it took over from what is shown.
-            let has = |stage| outputs.of(stage).is_some() || now.failures.keys().any(|(failed, _)| *failed == stage);
+            let has = |stage| {
+                outputs.of(stage).is_some() || now.failures.keys().any(|(failed, _)| *failed == stage)
+            };
             if let Some(first) = Stage::ALL.into_iter().find(|stage| has(*stage)) {
                 if first > Stage::Download {
                     stages.download = StageView::bare(StageState::Skipped);
@@ -424,12 +475,19 @@ fn rerun_view(facts: &Facts, run: Run) -> Rerun {
         })
         .min_by_key(|(progress, _)| *progress);
     let (progress, stages) = least.unwrap_or((Progress::Recorded, Stages::all(StageState::Waiting)));
-    let state = if progress == Progress::Failed { RerunState::Failed } else { RerunState::Running };
+    let state = if progress == Progress::Failed {
+        RerunState::Failed
+    } else {
+        RerunState::Running
+    };
     Rerun { run, state, stages }
 }
 
 fn progress_of(recording: &RecordingFacts, outputs: &Outputs<'_>, stages: &Stages) -> Progress {
-    if Stage::ALL.into_iter().any(|stage| stages.get(stage).state == StageState::Failed) {
+    if Stage::ALL
+        .into_iter()
+        .any(|stage| stages.get(stage).state == StageState::Failed)
+    {
         Progress::Failed
     } else if outputs.summary.is_some() {
         Progress::Processed
@@ -459,15 +517,21 @@ fn stages_of(recording: &RecordingFacts, outputs: &Outputs<'_>, failures: Option
         if let Some((done_at, elapsed_ms)) = outputs.of(stage) {
             input_at = Some(done_at);
             return StageView {
-                attempt: failure.map(|(attempt, _)| attempt).filter(|attempt| *attempt > 0).map(|attempt| attempt + 1),
-                attempts_max: failure.filter(|(attempt, _)| *attempt > 0).map(|(_, fact)| fact.data.attempts_max),
+                attempt: failure
+                    .map(|(attempt, _)| attempt)
+                    .filter(|attempt| *attempt > 0)
+                    .map(|attempt| attempt + 1),
+                attempts_max: failure
+                    .filter(|(attempt, _)| *attempt > 0)
+                    .map(|(_, fact)| fact.data.attempts_max),
                 since: Some(done_at.into()),
                 elapsed_ms: Some(elapsed_ms),
                 ..StageView::bare(StageState::Done)
             };
         }
         let later = Stage::ALL.into_iter().filter(|later| *later > stage);
-        if later.into_iter().any(|later| outputs.of(later).is_some()) || first_failed.is_some_and(|failed| failed > stage)
+        if later.into_iter().any(|later| outputs.of(later).is_some())
+            || first_failed.is_some_and(|failed| failed > stage)
         {
             input_at = None;
             return StageView::bare(StageState::Done);
@@ -479,7 +543,10 @@ fn stages_of(recording: &RecordingFacts, outputs: &Outputs<'_>, failures: Option
             return StageView::bare(StageState::Waiting);
         }
         match failure {
-            None => StageView { since: input_at.map(Into::into), ..StageView::bare(StageState::Waiting) },
+            None => StageView {
+                since: input_at.map(Into::into),
+                ..StageView::bare(StageState::Waiting)
+            },
             Some((attempt, fact)) => {
                 let state = match (attempt, fact.data.next_attempt_at) {
                     (0, _) => StageState::Waiting,
@@ -500,7 +567,11 @@ fn stages_of(recording: &RecordingFacts, outputs: &Outputs<'_>, failures: Option
             }
         }
     };
-    Stages { download: view(Stage::Download), transcribe: view(Stage::Transcribe), summarize: view(Stage::Summarize) }
+    Stages {
+        download: view(Stage::Download),
+        transcribe: view(Stage::Transcribe),
+        summarize: view(Stage::Summarize),
+    }
 }
 
 fn newest_failure(failures: &Failures, stage: Stage) -> Option<(u32, &Fact<StageFailed>)> {
@@ -551,15 +622,16 @@ fn tell_texts(lead: &mut Lead, recordings: &[(&RecordingSid, &RecordingFacts)], 
                     lead.language = Some(transcript.language.clone()).filter(|language| !language.is_empty());
                 }
             }
-            lead.segments.extend(transcript.segments.iter().map(|segment| LeadSegment {
-                recording_sid: (*sid).clone(),
-                start_ms: segment.start_ms,
-                end_ms: segment.end_ms,
-                channel: segment.channel,
-                text: segment.text.clone(),
-                // A number that is none has no JSON, and would not be equal to itself.
-                confidence: segment.confidence.filter(|confidence| confidence.is_finite()),
-            }));
+            lead.segments
+                .extend(transcript.segments.iter().map(|segment| LeadSegment {
+                    recording_sid: (*sid).clone(),
+                    start_ms: segment.start_ms,
+                    end_ms: segment.end_ms,
+                    channel: segment.channel,
+                    text: segment.text.clone(),
+                    // A number that is none has no JSON, and would not be equal to itself.
+                    confidence: segment.confidence.filter(|confidence| confidence.is_finite()),
+                }));
             name_engine(&mut transcribers, &transcript.engine, &transcript.model);
             tell_failed_engines(lead, sid, Stage::Transcribe, &transcript.failed_engines);
         }
@@ -580,7 +652,11 @@ fn tell_texts(lead: &mut Lead, recordings: &[(&RecordingSid, &RecordingFacts)], 
 }
 
 fn name_engine(names: &mut Vec<String>, engine: &str, model: &str) {
-    let name = if model.is_empty() { engine.to_owned() } else { format!("{engine}:{model}") };
+    let name = if model.is_empty() {
+        engine.to_owned()
+    } else {
+        format!("{engine}:{model}")
+    };
     // A stage that heard nothing may have asked no engine.
     if !name.is_empty() && !names.contains(&name) {
         names.push(name);
@@ -588,12 +664,13 @@ fn name_engine(names: &mut Vec<String>, engine: &str, model: &str) {
 }
 
 fn tell_failed_engines(lead: &mut Lead, sid: &RecordingSid, stage: Stage, failed: &[EngineFailure]) {
-    lead.failed_engines.extend(failed.iter().map(|failure| FailedEngine {
-        recording_sid: sid.clone(),
-        stage,
-        engine: failure.engine.clone(),
-        class: failure.class,
-        text: failure.text.clone(),
-        elapsed_ms: failure.elapsed_ms,
-    }));
+    lead.failed_engines
+        .extend(failed.iter().map(|failure| FailedEngine {
+            recording_sid: sid.clone(),
+            stage,
+            engine: failure.engine.clone(),
+            class: failure.class,
+            text: failure.text.clone(),
+            elapsed_ms: failure.elapsed_ms,
+        }));
 }

@@ -346,7 +346,11 @@ pub struct LeadSegment {
 
 impl fmt::Debug for LeadSegment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "LeadSegment({} {}..{} ms)", self.recording_sid, self.start_ms, self.end_ms)
+        write!(
+            f,
+            "LeadSegment({} {}..{} ms)",
+            self.recording_sid, self.start_ms, self.end_ms
+        )
     }
 }
 
@@ -463,7 +467,10 @@ impl Lead {
         let row = if self.position == 0 {
             serde_json::to_string(self)?
         } else {
-            serde_json::to_string(&Lead { position: 0, ..self.clone() })?
+            serde_json::to_string(&Lead {
+                position: 0,
+                ..self.clone()
+            })?
         };
         let digest = Sha256::digest(row.as_bytes());
         let mut hash = [0; 16];
@@ -484,6 +491,8 @@ impl Lead {
 
     /// One of the recordings.
     pub fn recording(&self, recording: &RecordingSid) -> Option<&LeadRecording> {
-        self.recordings.iter().find(|found| &found.recording_sid == recording)
+        self.recordings
+            .iter()
+            .find(|found| &found.recording_sid == recording)
     }
 }

@@ -15,8 +15,9 @@ mod tests;
 
 pub use fold::lead_view;
 pub use lead::{
-    CallInfo, CallerInfo, Disposition, Engines, FailedEngine, Lead, LeadRecording, LeadSegment, Moment, NoMessage,
-    NoMessageReason, RecordingState, Rerun, RerunState, RowHash, StageState, StageView, Stages, Status,
+    CallInfo, CallerInfo, Disposition, Engines, FailedEngine, Lead, LeadRecording, LeadSegment, Moment,
+    NoMessage, NoMessageReason, RecordingState, Rerun, RerunState, RowHash, StageState, StageView, Stages,
+    Status,
 };
 pub use state::{LeadState, StateError, StateEvent};
 

@@ -3,7 +3,8 @@
 use std::fmt;
 
 use callfold_schema::{
-    CallSid, EncodeError, Envelope, Event, EventKind, Key, Lane, Record, Run, Unreadable, UnixMillis, decode_event,
+    CallSid, EncodeError, Envelope, Event, EventKind, Key, Lane, Record, Run, UnixMillis, Unreadable,
+    decode_event,
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -15,7 +16,9 @@ const FORMAT: u8 = 1;
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
     /// Nothing, or the format byte of another release.
-    #[error("the stored state of a lead has format {found:?}, this release reads {FORMAT}; rebuild the leads")]
+    #[error(
+        "the stored state of a lead has format {found:?}, this release reads {FORMAT}; rebuild the leads"
+    )]
     Format {
         /// The first byte.
         found: Option<u8>,
@@ -62,7 +65,14 @@ impl StateEvent {
 
 impl fmt::Debug for StateEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "StateEvent({} {} at {}, {} bytes)", self.kind, self.key, self.position, self.payload.len())
+        write!(
+            f,
+            "StateEvent({} {} at {}, {} bytes)",
+            self.kind,
+            self.key,
+            self.position,
+            self.payload.len()
+        )
     }
 }
 
@@ -79,14 +89,21 @@ pub struct LeadState {
 
 impl fmt::Debug for LeadState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LeadState").field("call_sid", &self.call_sid).field("events", &self.events).finish()
+        f.debug_struct("LeadState")
+            .field("call_sid", &self.call_sid)
+            .field("events", &self.events)
+            .finish()
     }
 }
 
 impl LeadState {
     /// A call of which nothing is known.
     pub fn new(call_sid: CallSid) -> Self {
-        Self { call_sid, events: Vec::new(), lost: Vec::new() }
+        Self {
+            call_sid,
+            events: Vec::new(),
+            lost: Vec::new(),
+        }
     }
 
     /// The call.
@@ -127,7 +144,9 @@ impl LeadState {
         if subject.call_sid != self.call_sid {
             return false;
         }
-        let found = self.events.binary_search_by(|event| (event.kind, &event.key).cmp(&(subject.kind, &subject.key)));
+        let found = self
+            .events
+            .binary_search_by(|event| (event.kind, &event.key).cmp(&(subject.kind, &subject.key)));
         let event = || StateEvent {
             position,
             kind: subject.kind,
@@ -154,7 +173,10 @@ impl LeadState {
     /// [`LeadState::apply`] for an event that was decoded; its payload is kept in the newest version.
     pub fn apply_record(&mut self, position: u64, record: &Record) -> Result<bool, EncodeError> {
         let payload = record.event.encode()?;
-        let envelope = Envelope { version: record.event.version(), ..record.envelope.clone() };
+        let envelope = Envelope {
+            version: record.event.version(),
+            ..record.envelope.clone()
+        };
         Ok(self.apply(position, &envelope, &payload))
     }
 
@@ -170,7 +192,11 @@ impl LeadState {
 
     /// What it takes in memory, in bytes, about.
     pub fn size_bytes(&self) -> usize {
-        let events: usize = self.events.iter().map(|event| event.payload.len() + size_of::<StateEvent>() + 64).sum();
+        let events: usize = self
+            .events
+            .iter()
+            .map(|event| event.payload.len() + size_of::<StateEvent>() + 64)
+            .sum();
         events + self.lost.len() * 8 + size_of::<Self>() + 48
     }
 
@@ -203,7 +229,9 @@ impl LeadState {
     /// Reads what [`LeadState::to_bytes`] wrote.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, StateError> {
         let Some((&FORMAT, rest)) = bytes.split_first() else {
-            return Err(StateError::Format { found: bytes.first().copied() });
+            return Err(StateError::Format {
+                found: bytes.first().copied(),
+            });
         };
         let (wire, rest) = postcard::take_from_bytes::<Wire<'_>>(rest).map_err(|_| StateError::Damaged)?;
         if !rest.is_empty() {
@@ -226,11 +254,17 @@ impl LeadState {
             .collect::<Option<_>>()
             .ok_or(StateError::Damaged)?;
         let call_sid = CallSid::parse(wire.call_sid).map_err(|_| StateError::Damaged)?;
-        let ordered = events.windows(2).all(|pair| (pair[0].kind, &pair[0].key) < (pair[1].kind, &pair[1].key));
+        let ordered = events
+            .windows(2)
+            .all(|pair| (pair[0].kind, &pair[0].key) < (pair[1].kind, &pair[1].key));
         if !ordered || !wire.lost.windows(2).all(|pair| pair[0] < pair[1]) {
             return Err(StateError::Damaged);
         }
-        Ok(Self { call_sid, events, lost: wire.lost })
+        Ok(Self {
+            call_sid,
+            events,
+            lost: wire.lost,
+        })
     }
 }
 

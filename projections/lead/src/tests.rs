@@ -3,8 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use callfold_schema::event::{
-    CallEnded, CallStarted, Caller, EngineFailure, FailureClass, MissingReason, RecordingDownloaded, RecordingMissing,
-    RecordingReady, RecordingStarted, Segment, StageFailed, SummaryReady, TranscriptReady,
+    CallEnded, CallStarted, Caller, EngineFailure, FailureClass, MissingReason, RecordingDownloaded,
+    RecordingMissing, RecordingReady, RecordingStarted, Segment, StageFailed, SummaryReady, TranscriptReady,
 };
 use callfold_schema::{CallSid, Event, Key, NewEvent, Record, RecordingSid, Run, Stage, UnixMillis};
 use proptest::prelude::*;
@@ -26,7 +26,10 @@ fn at(seconds: i64) -> UnixMillis {
 
 fn record(key: Key, seconds: i64, event: impl Into<Event>) -> Record {
     let new = NewEvent::new(CallSid::parse(CALL).unwrap(), key, at(seconds), event);
-    Record { envelope: new.envelope, event: new.event }
+    Record {
+        envelope: new.envelope,
+        event: new.event,
+    }
 }
 
 fn state(events: &[Record]) -> LeadState {
@@ -47,7 +50,10 @@ fn started(s: i64) -> Record {
         from: "+972501234567".into(),
         to: "+97239999999".into(),
         direction: "inbound".into(),
-        caller: Caller { city: Some("Haifa".into()), ..Caller::default() },
+        caller: Caller {
+            city: Some("Haifa".into()),
+            ..Caller::default()
+        },
         greeting: "שלום".into(),
         voice: "Google.he-IL-Wavenet-A".into(),
         language: "he-IL".into(),
@@ -125,7 +131,14 @@ fn downloaded(s: i64, recording: &str, run: u64) -> Record {
 }
 
 fn transcript(s: i64, recording: &str, run: u64, text: &str) -> Record {
-    let segment = Segment { start_ms: 0, end_ms: 2_100, channel: 0, text: text.into(), confidence: None, words: vec![] };
+    let segment = Segment {
+        start_ms: 0,
+        end_ms: 2_100,
+        channel: 0,
+        text: text.into(),
+        confidence: None,
+        words: vec![],
+    };
     let event = TranscriptReady {
         text: text.into(),
         segments: if text.is_empty() { vec![] } else { vec![segment] },
@@ -182,7 +195,11 @@ fn processed(recording: &str, s: i64) -> Vec<Record> {
 }
 
 fn states(lead: &Lead) -> [StageState; 3] {
-    [lead.stages.download.state, lead.stages.transcribe.state, lead.stages.summarize.state]
+    [
+        lead.stages.download.state,
+        lead.stages.transcribe.state,
+        lead.stages.summarize.state,
+    ]
 }
 
 use StageState::{Done, Failed, Retrying, Skipped, Waiting};
@@ -191,7 +208,10 @@ use StageState::{Done, Failed, Retrying, Skipped, Waiting};
 fn a_call_goes_through_every_status() {
     let mut events = vec![started(0)];
     let mut seen = vec![(given(&events).status, states(&given(&events)))];
-    for event in [recording_started(8, "RE1")].into_iter().chain(processed("RE1", 32)) {
+    for event in [recording_started(8, "RE1")]
+        .into_iter()
+        .chain(processed("RE1", 32))
+    {
         events.push(event);
         seen.push((given(&events).status, states(&given(&events))));
     }
@@ -246,30 +266,50 @@ fn the_json_is_what_the_design_promises() {
 #[test]
 fn a_caller_who_hangs_up_in_the_greeting_left_no_message() {
     let lead = given(&[started(0), ended(4)]);
-    assert_eq!((lead.status, lead.call.status.as_deref()), (Status::New, Some("completed")));
+    assert_eq!(
+        (lead.status, lead.call.status.as_deref()),
+        (Status::New, Some("completed"))
+    );
     let lead = given(&[started(0), ended(4), missing(300, None, MissingReason::NeverLeft)]);
-    assert_eq!((lead.status, states(&lead)), (Status::NoMessage, [Skipped, Skipped, Skipped]));
+    assert_eq!(
+        (lead.status, states(&lead)),
+        (Status::NoMessage, [Skipped, Skipped, Skipped])
+    );
     assert_eq!(lead.missing.unwrap().reason, NoMessageReason::NeverLeft);
     assert_eq!(lead.transcript, None);
 }
 
 #[test]
 fn a_silent_message_is_no_message() {
-    let events = [started(0), ready(20, "RE1"), downloaded(21, "RE1", 0), transcript(22, "RE1", 0, "")];
+    let events = [
+        started(0),
+        ready(20, "RE1"),
+        downloaded(21, "RE1", 0),
+        transcript(22, "RE1", 0, ""),
+    ];
     let lead = given(&events);
-    assert_eq!((lead.status, states(&lead)), (Status::NoMessage, [Done, Done, Skipped]));
+    assert_eq!(
+        (lead.status, states(&lead)),
+        (Status::NoMessage, [Done, Done, Skipped])
+    );
     assert_eq!(lead.missing.unwrap().reason, NoMessageReason::Silent);
     assert_eq!(lead.transcript.as_deref(), Some(""));
     assert_eq!(lead.summary, None);
 
     let lead = given(&[started(0), missing(20, Some("RE1"), MissingReason::Absent)]);
-    assert_eq!((lead.status, lead.missing.unwrap().reason), (Status::NoMessage, NoMessageReason::Absent));
+    assert_eq!(
+        (lead.status, lead.missing.unwrap().reason),
+        (Status::NoMessage, NoMessageReason::Absent)
+    );
     assert_eq!(lead.recordings[0].state, RecordingState::Missing);
 }
 
 #[test]
 fn a_recording_of_any_age_beats_missing() {
-    for late in [missing(900, None, MissingReason::DeadlinePassed), missing(900, Some("RE1"), MissingReason::Failed)] {
+    for late in [
+        missing(900, None, MissingReason::DeadlinePassed),
+        missing(900, Some("RE1"), MissingReason::Failed),
+    ] {
         let mut before = vec![started(0), late.clone(), ready(1_000, "RE1")];
         assert_eq!(given(&before).status, Status::Recorded);
         assert_eq!(given(&before).missing, None);
@@ -282,18 +322,29 @@ fn a_recording_of_any_age_beats_missing() {
 
 #[test]
 fn a_deadline_ends_a_recording_that_only_began() {
-    let events =
-        [started(0), recording_started(8, "RE1"), ended(40), missing(900, None, MissingReason::DeadlinePassed)];
+    let events = [
+        started(0),
+        recording_started(8, "RE1"),
+        ended(40),
+        missing(900, None, MissingReason::DeadlinePassed),
+    ];
     assert_eq!(given(&events).status, Status::NoMessage);
     // A second one that began keeps the lead open, as long as only the first one is missing.
-    let events = [started(0), missing(8, Some("RE1"), MissingReason::Absent), recording_started(9, "RE2")];
+    let events = [
+        started(0),
+        missing(8, Some("RE1"), MissingReason::Absent),
+        recording_started(9, "RE2"),
+    ];
     assert_eq!(given(&events).status, Status::Recording);
 }
 
 #[test]
 fn a_recording_of_an_unknown_call_is_a_lead() {
     let lead = given(&[ready(5, "RE1")]);
-    assert_eq!((lead.status, lead.phone.as_str(), lead.call.status), (Status::Recorded, "", None));
+    assert_eq!(
+        (lead.status, lead.phone.as_str(), lead.call.status),
+        (Status::Recorded, "", None)
+    );
     assert_eq!(lead.created_at.0, at(5));
     // What the call says later is taken in; its time is that of the first event.
     let lead = given(&[ready(5, "RE1"), started(2)]);
@@ -302,14 +353,28 @@ fn a_recording_of_an_unknown_call_is_a_lead() {
 
 #[test]
 fn failures_are_told_with_attempt_and_next_try() {
-    let mut events = vec![started(0), ready(10, "RE1"), failed(11, "RE1", 0, Stage::Download, 0, Some(20))];
+    let mut events = vec![
+        started(0),
+        ready(10, "RE1"),
+        failed(11, "RE1", 0, Stage::Download, 0, Some(20)),
+    ];
     let lead = given(&events);
-    assert_eq!((lead.status, lead.stages.download.state, lead.stages.download.attempt), (Status::Recorded, Waiting, None));
+    assert_eq!(
+        (
+            lead.status,
+            lead.stages.download.state,
+            lead.stages.download.attempt
+        ),
+        (Status::Recorded, Waiting, None)
+    );
     assert_eq!(lead.stages.download.text.as_deref(), Some("HTTP 503"));
     events.push(failed(30, "RE1", 0, Stage::Download, 1, Some(40)));
     events.push(failed(40, "RE1", 0, Stage::Download, 2, Some(60)));
     let download = given(&events).stages.download;
-    assert_eq!((download.state, download.attempt, download.attempts_max), (Retrying, Some(2), Some(8)));
+    assert_eq!(
+        (download.state, download.attempt, download.attempts_max),
+        (Retrying, Some(2), Some(8))
+    );
     assert_eq!(download.next_attempt_at.unwrap().0, at(60));
     let mut done = events.clone();
     done.push(downloaded(60, "RE1", 0));
@@ -317,7 +382,10 @@ fn failures_are_told_with_attempt_and_next_try() {
     assert_eq!((download.state, download.attempt), (Done, Some(3)));
     events.push(failed(60, "RE1", 0, Stage::Download, 3, None));
     let lead = given(&events);
-    assert_eq!((lead.status, states(&lead)), (Status::Failed, [Failed, Skipped, Skipped]));
+    assert_eq!(
+        (lead.status, states(&lead)),
+        (Status::Failed, [Failed, Skipped, Skipped])
+    );
     assert_eq!(lead.stages.download.class, Some(FailureClass::Unavailable));
     // An answer that arrives after all beats the failure.
     events.push(downloaded(70, "RE1", 0));
@@ -331,7 +399,10 @@ fn a_failed_summary_leaves_the_transcript() {
     events.pop();
     events.push(failed(20, "RE1", 0, Stage::Summarize, 8, None));
     let lead = given(&events);
-    assert_eq!((lead.status, states(&lead)), (Status::Failed, [Done, Done, Failed]));
+    assert_eq!(
+        (lead.status, states(&lead)),
+        (Status::Failed, [Done, Done, Failed])
+    );
     assert!(lead.transcript.is_some());
 }
 
@@ -351,13 +422,19 @@ fn two_recordings_are_joined_in_the_order_of_their_start() {
     assert_eq!(lead.status, Status::Processed);
     assert_eq!(lead.transcript.as_deref(), Some("ראשונה\nשנייה"));
     assert_eq!(lead.summary_title.as_deref(), Some("first"));
-    assert_eq!(lead.summary_points, ["first 1", "first 2", "second 1", "second 2"]);
+    assert_eq!(
+        lead.summary_points,
+        ["first 1", "first 2", "second 1", "second 2"]
+    );
     assert_eq!(lead.segments[0].recording_sid, re("RE2"));
     assert_eq!(lead.engines.transcribe.as_deref(), Some("whisper:ggml-micro-he"));
     // The least advanced one decides.
     events.truncate(events.len() - 1);
     let lead = given(&events);
-    assert_eq!((lead.status, states(&lead)), (Status::Transcribed, [Done, Done, Waiting]));
+    assert_eq!(
+        (lead.status, states(&lead)),
+        (Status::Transcribed, [Done, Done, Waiting])
+    );
     assert_eq!(lead.summary_title.as_deref(), Some("second"));
 }
 
@@ -367,12 +444,22 @@ fn of_two_recordings_one_that_failed_is_not_hidden_and_one_that_is_missing_or_si
     events.extend(processed("RE1", 10));
     let with = |more: &[Record]| given(&[events.clone(), more.to_vec()].concat());
     let lead = with(&[ready(20, "RE2"), failed(21, "RE2", 0, Stage::Download, 8, None)]);
-    assert_eq!((lead.status, states(&lead)), (Status::Failed, [Failed, Skipped, Skipped]));
+    assert_eq!(
+        (lead.status, states(&lead)),
+        (Status::Failed, [Failed, Skipped, Skipped])
+    );
     assert!(lead.summary_title.is_some());
     let lead = with(&[missing(20, Some("RE2"), MissingReason::Absent)]);
     assert_eq!((lead.status, lead.missing), (Status::Processed, None));
-    let lead = with(&[ready(20, "RE2"), downloaded(21, "RE2", 0), transcript(22, "RE2", 0, " ")]);
-    assert_eq!((lead.status, lead.transcript.as_deref()), (Status::Processed, Some("שלום, יש נזילה")));
+    let lead = with(&[
+        ready(20, "RE2"),
+        downloaded(21, "RE2", 0),
+        transcript(22, "RE2", 0, " "),
+    ]);
+    assert_eq!(
+        (lead.status, lead.transcript.as_deref()),
+        (Status::Processed, Some("שלום, יש נזילה"))
+    );
 }
 
 #[test]
@@ -383,7 +470,10 @@ fn a_live_event_wins_over_a_reconciled_one() {
         event.from = "+10000000000".into();
     }
     assert_eq!(given(&[reconciled.clone()]).phone.as_str(), "+10000000000");
-    assert_eq!(given(&[reconciled.clone(), started(600)]).phone.as_str(), "+972501234567");
+    assert_eq!(
+        given(&[reconciled.clone(), started(600)]).phone.as_str(),
+        "+972501234567"
+    );
     assert_eq!(given(&[started(600), reconciled]).phone.as_str(), "+972501234567");
 
     let mut guess = missing(10, None, MissingReason::DeadlinePassed);
@@ -402,22 +492,38 @@ fn a_re_run_is_shown_only_when_it_is_complete() {
     events.push(failed(101, "RE1", run, Stage::Transcribe, 1, Some(110)));
     events.push(transcript(111, "RE1", run, "תמלול חדש"));
     let lead = given(&events);
-    assert_eq!((lead.status, lead.run, &lead.transcript), (Status::Processed, Run::FIRST, &before.transcript));
+    assert_eq!(
+        (lead.status, lead.run, &lead.transcript),
+        (Status::Processed, Run::FIRST, &before.transcript)
+    );
     assert_eq!(lead.stages, before.stages);
     let rerun = lead.rerun.unwrap();
     assert_eq!((rerun.run, rerun.state), (Run(run), RerunState::Running));
-    let of = [rerun.stages.download.state, rerun.stages.transcribe.state, rerun.stages.summarize.state];
+    let of = [
+        rerun.stages.download.state,
+        rerun.stages.transcribe.state,
+        rerun.stages.summarize.state,
+    ];
     assert_eq!(of, [Skipped, Done, Waiting]);
 
     let mut gave_up = events.clone();
     gave_up.push(failed(112, "RE1", run, Stage::Summarize, 8, None));
     let lead = given(&gave_up);
-    assert_eq!((lead.status, lead.rerun.unwrap().state), (Status::Processed, RerunState::Failed));
+    assert_eq!(
+        (lead.status, lead.rerun.unwrap().state),
+        (Status::Processed, RerunState::Failed)
+    );
 
     events.push(summary(113, "RE1", run, "חדש"));
     let lead = given(&events);
-    assert_eq!((lead.run, lead.rerun.is_none(), lead.status), (Run(run), true, Status::Processed));
-    assert_eq!((lead.transcript.as_deref(), lead.summary_title.as_deref()), (Some("תמלול חדש"), Some("חדש")));
+    assert_eq!(
+        (lead.run, lead.rerun.is_none(), lead.status),
+        (Run(run), true, Status::Processed)
+    );
+    assert_eq!(
+        (lead.transcript.as_deref(), lead.summary_title.as_deref()),
+        (Some("תמלול חדש"), Some("חדש"))
+    );
     // The file is still that of the first run.
     assert_eq!(lead.recordings[0].bytes, Some(192_044));
 
@@ -437,11 +543,17 @@ fn a_re_run_covers_all_recordings_and_takes_nothing_away() {
     events.push(transcript(101, "RE1", run, "חדש"));
     events.push(summary(102, "RE1", run, "חדש"));
     let lead = given(&events);
-    assert_eq!((lead.run, lead.rerun.unwrap().stages.transcribe.state), (Run::FIRST, Waiting));
+    assert_eq!(
+        (lead.run, lead.rerun.unwrap().stages.transcribe.state),
+        (Run::FIRST, Waiting)
+    );
     let mut one_failed = events.clone();
     one_failed.push(failed(103, "RE2", run, Stage::Transcribe, 8, None));
     let lead = given(&one_failed);
-    assert_eq!((lead.run, lead.rerun.unwrap().state), (Run::FIRST, RerunState::Failed));
+    assert_eq!(
+        (lead.run, lead.rerun.unwrap().state),
+        (Run::FIRST, RerunState::Failed)
+    );
     events.push(transcript(103, "RE2", run, "שני"));
     events.push(summary(104, "RE2", run, "שני"));
     assert_eq!((given(&events).run, given(&events).rerun), (Run(run), None));
@@ -450,23 +562,39 @@ fn a_re_run_covers_all_recordings_and_takes_nothing_away() {
 #[test]
 fn a_re_run_mends_what_failed() {
     let run = u64::try_from(at(100).0).unwrap() * 1_000;
-    let mut events = vec![started(0), ready(10, "RE1"), failed(11, "RE1", 0, Stage::Download, 8, None)];
+    let mut events = vec![
+        started(0),
+        ready(10, "RE1"),
+        failed(11, "RE1", 0, Stage::Download, 8, None),
+    ];
     assert_eq!(given(&events).status, Status::Failed);
     events.push(downloaded(101, "RE1", run));
     let lead = given(&events);
-    assert_eq!((lead.status, lead.rerun.unwrap().stages.download.state), (Status::Failed, Done));
+    assert_eq!(
+        (lead.status, lead.rerun.unwrap().stages.download.state),
+        (Status::Failed, Done)
+    );
     events.push(transcript(102, "RE1", run, "שלום"));
     events.push(summary(103, "RE1", run, "שלום"));
     let lead = given(&events);
-    assert_eq!((lead.status, lead.run, states(&lead)), (Status::Processed, Run(run), [Done, Done, Done]));
+    assert_eq!(
+        (lead.status, lead.run, states(&lead)),
+        (Status::Processed, Run(run), [Done, Done, Done])
+    );
 }
 
 #[test]
 fn the_hash_leaves_the_position_out_and_nothing_else() {
     let lead = given(&processed("RE1", 10));
-    let moved = Lead { position: 99, ..lead.clone() };
+    let moved = Lead {
+        position: 99,
+        ..lead.clone()
+    };
     assert_eq!(lead.hash().unwrap(), moved.hash().unwrap());
-    let other = Lead { transcript: Some("x".into()), ..lead.clone() };
+    let other = Lead {
+        transcript: Some("x".into()),
+        ..lead.clone()
+    };
     assert_ne!(lead.hash().unwrap(), other.hash().unwrap());
     let (row, _) = lead.to_row().unwrap();
     assert!(Lead::from_row(&row, 99).unwrap() == moved);
@@ -496,7 +624,11 @@ fn debug_output_holds_nothing_personal() {
 fn any_record() -> impl Strategy<Value = Record> {
     let recording = prop_oneof![Just("RE1"), Just("RE2")];
     let run = prop_oneof![Just(0), Just(1), Just(u64::try_from(at(15).0).unwrap() * 1_000)];
-    let stage = prop_oneof![Just(Stage::Download), Just(Stage::Transcribe), Just(Stage::Summarize)];
+    let stage = prop_oneof![
+        Just(Stage::Download),
+        Just(Stage::Transcribe),
+        Just(Stage::Summarize)
+    ];
     let text = prop_oneof![Just(""), Just("שלום"), Just("two words")];
     let facts = (0..9_u8, recording, run, stage, text, 0..40_i64);
     (facts, 0..4_u32, any::<bool>(), any::<bool>()).prop_map(

@@ -37,7 +37,7 @@ CREATE INDEX leads_by_position ON leads (position);
 
 -- Words apart from the rows: a row changes with each event, its words seldom, and an index of words is dear to change.
 -- The time stands here as well: a rare word is found by the index of words, a frequent one by walking from the newest
--- lead on, and the planner knows from the column's statistics which it is.
+-- lead down (read.rs).
 CREATE TABLE lead_words (
     call_sid TEXT COLLATE "C" PRIMARY KEY,
     created_at_ms BIGINT NOT NULL,

@@ -4,7 +4,10 @@ use callfold_store::{BackendError, StoreError};
 use sqlx::Error;
 
 pub(crate) fn unavailable(attempt: &'static str, error: &Error) -> StoreError {
-    StoreError::Unavailable { attempt, source: words(error) }
+    StoreError::Unavailable {
+        attempt,
+        source: words(error),
+    }
 }
 
 pub(crate) fn damaged(what: &str) -> StoreError {
@@ -16,7 +19,9 @@ fn words(error: &Error) -> BackendError {
         Error::Database(error) => {
             let code = error.code().unwrap_or_default();
             // Only these classes speak of the server; the others may repeat a value.
-            let of_the_server = ["08", "28", "3D", "53", "57", "58"].iter().any(|class| code.starts_with(class));
+            let of_the_server = ["08", "28", "3D", "53", "57", "58"]
+                .iter()
+                .any(|class| code.starts_with(class));
             if of_the_server {
                 format!("PostgreSQL {code}: {}", error.message())
             } else {

@@ -32,7 +32,9 @@ impl PostgresStore {
         let options: PgConnectOptions = url
             .parse()
             // The text of the error may repeat the address, which holds a password.
-            .map_err(|_| StoreError::Address("postgres://user:password@host:port/database is expected".to_owned()))?;
+            .map_err(|_| {
+                StoreError::Address("postgres://user:password@host:port/database is expected".to_owned())
+            })?;
         let pool = PgPoolOptions::new()
             .max_connections(CONNECTIONS_MAX)
             .acquire_timeout(ACQUIRE_MAX)

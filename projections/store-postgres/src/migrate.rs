@@ -12,10 +12,12 @@ pub(crate) async fn migrate(pool: &PgPool) -> Result<(), StoreError> {
     const ATTEMPT: &str = "bring the tables up to date";
     match MIGRATOR.run(pool).await {
         Ok(()) => Ok(()),
-        Err(MigrateError::VersionMissing(_) | MigrateError::VersionTooNew(..)) => Err(StoreError::NewerTables),
-        Err(MigrateError::VersionMismatch(version)) => {
-            Err(StoreError::Damaged(BackendError(format!("migration {version} is not the one that was applied"))))
+        Err(MigrateError::VersionMissing(_) | MigrateError::VersionTooNew(..)) => {
+            Err(StoreError::NewerTables)
         }
+        Err(MigrateError::VersionMismatch(version)) => Err(StoreError::Damaged(BackendError(format!(
+            "migration {version} is not the one that was applied"
+        )))),
         Err(MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _)) => {
             Err(unavailable(ATTEMPT, &error))
         }

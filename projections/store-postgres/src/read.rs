@@ -16,41 +16,56 @@ use crate::write::signed;
 
 /// What the indexes of numbers keep of one, in characters (see the migration).
 const PHONE_INDEXED: usize = 64;
+/// Up to how many hits a search takes them all and sorts.
+const FEW_HITS: i64 = 3_000;
 
 #[async_trait]
 impl ReadLeads for PostgresStore {
     async fn lead(&self, call_sid: &CallSid) -> Result<Option<Lead>, StoreError> {
-        let query = sqlx::query("SELECT lead, position FROM leads WHERE call_sid = $1").bind(call_sid.as_str());
-        let row = self.bounded("read a lead", query.fetch_optional(&self.pool)).await?;
+        let query =
+            sqlx::query("SELECT lead, position FROM leads WHERE call_sid = $1").bind(call_sid.as_str());
+        let row = self
+            .bounded("read a lead", query.fetch_optional(&self.pool))
+            .await?;
         row.as_ref().map(lead).transpose()
     }
 
     async fn list(&self, filter: &LeadFilter, limit: u32, cursor: Option<&str>) -> Result<Page, StoreError> {
         let limit = limit.clamp(1, LIMIT_MAX);
         let cursor = cursor.map(Cursor::decode).transpose()?;
-        let mut sql = match filter.words() {
-            Some(words) if words.is_empty() => return Ok(Page::cut(Vec::new(), limit)),
-            Some(words) => search(filter, &words, limit, cursor.as_ref()),
-            None => scan(filter, limit, cursor.as_ref()),
+        let rows = match filter.words() {
+            Some(words) if words.is_empty() => Vec::new(),
+            Some(words) => {
+                self.bounded(
+                    "search the leads",
+                    Box::pin(self.search(filter, &words, limit, cursor.as_ref())),
+                )
+                .await?
+            }
+            None => {
+                let mut sql = scan(filter, limit, cursor.as_ref());
+                let rows = sql.build().persistent(false).fetch_all(&self.pool);
+                self.bounded("list the leads", rows).await?
+            }
         };
-        // Not kept as a prepared statement: the plan has to fit the words and the status that are asked for, for a rare
-        // one is found from its own index and a frequent one by walking from the newest lead.
-        let query = sql.build().persistent(false);
-        let rows = self.bounded("list the leads", query.fetch_all(&self.pool)).await?;
         let leads = rows.iter().map(lead).collect::<Result<_, _>>()?;
         Ok(Page::cut(leads, limit))
     }
 
     async fn changes_since(&self, position: u64, limit: u32) -> Result<Vec<LeadChange>, StoreError> {
-        let query =
-            sqlx::query("SELECT call_sid, status, position FROM leads WHERE position > $1 ORDER BY position LIMIT $2")
-                .bind(signed(position))
-                .bind(i64::from(limit.clamp(1, 1_000)));
-        let rows = self.bounded("read what changed", query.fetch_all(&self.pool)).await?;
+        let query = sqlx::query(
+            "SELECT call_sid, status, position FROM leads WHERE position > $1 ORDER BY position LIMIT $2",
+        )
+        .bind(signed(position))
+        .bind(i64::from(limit.clamp(1, 1_000)));
+        let rows = self
+            .bounded("read what changed", query.fetch_all(&self.pool))
+            .await?;
         rows.iter()
             .map(|row| {
                 Ok(LeadChange {
-                    call_sid: CallSid::parse(get(row, "call_sid")?).map_err(|_| damaged("a CallSid is not one"))?,
+                    call_sid: CallSid::parse(get(row, "call_sid")?)
+                        .map_err(|_| damaged("a CallSid is not one"))?,
                     status: parse_status(row)?,
                     position: position_of(row)?,
                 })
@@ -60,29 +75,39 @@ impl ReadLeads for PostgresStore {
 
     async fn state(&self, call_sid: &CallSid) -> Result<Option<LeadState>, StoreError> {
         let query = sqlx::query_scalar("SELECT state FROM leads WHERE call_sid = $1").bind(call_sid.as_str());
-        let state: Option<Vec<u8>> =
-            self.bounded("read the events of a lead", query.fetch_optional(&self.pool)).await?;
+        let state: Option<Vec<u8>> = self
+            .bounded("read the events of a lead", query.fetch_optional(&self.pool))
+            .await?;
         Ok(state.map(|state| LeadState::from_bytes(&state)).transpose()?)
     }
 
     async fn counts(&self) -> Result<Vec<(Status, u64)>, StoreError> {
         let query = sqlx::query("SELECT status, leads AS position FROM lead_counts WHERE leads > 0");
-        let rows = self.bounded("count the leads", query.fetch_all(&self.pool)).await?;
-        let mut counts =
-            rows.iter().map(|row| Ok((parse_status(row)?, position_of(row)?))).collect::<Result<Vec<_>, StoreError>>()?;
+        let rows = self
+            .bounded("count the leads", query.fetch_all(&self.pool))
+            .await?;
+        let mut counts = rows
+            .iter()
+            .map(|row| Ok((parse_status(row)?, position_of(row)?)))
+            .collect::<Result<Vec<_>, StoreError>>()?;
         counts.sort_unstable();
         Ok(counts)
     }
 
     async fn newest_position(&self) -> Result<u64, StoreError> {
         let query = sqlx::query("SELECT coalesce(max(position), 0) AS position FROM leads");
-        let row = self.bounded("read the newest position", query.fetch_one(&self.pool)).await?;
+        let row = self
+            .bounded("read the newest position", query.fetch_one(&self.pool))
+            .await?;
         position_of(&row)
     }
 
     async fn projection(&self) -> Result<Projection, StoreError> {
-        let query = sqlx::query("SELECT identity, position, fold_version, writer FROM projection WHERE id = 1");
-        let row = self.bounded("read the position", query.fetch_one(&self.pool)).await?;
+        let query =
+            sqlx::query("SELECT identity, position, fold_version, writer FROM projection WHERE id = 1");
+        let row = self
+            .bounded("read the position", query.fetch_one(&self.pool))
+            .await?;
         projection(&row)
     }
 
@@ -91,7 +116,9 @@ impl ReadLeads for PostgresStore {
             "SELECT position, subject, reason, stored_at_ms FROM unreadable ORDER BY position DESC LIMIT $1",
         )
         .bind(i64::from(limit.clamp(1, 1_000)));
-        let rows = self.bounded("read the unreadable events", query.fetch_all(&self.pool)).await?;
+        let rows = self
+            .bounded("read the unreadable events", query.fetch_all(&self.pool))
+            .await?;
         rows.iter()
             .map(|row| {
                 Ok(UnreadableEvent {
@@ -105,13 +132,17 @@ impl ReadLeads for PostgresStore {
     }
 }
 
-/// Rows without a search, one more than the limit. Each status is read for itself, from its own index and in order, so
+/// Rows without a search, one more than the limit. Not kept as a prepared statement: its form depends on the filter, and
+/// its plan has to fit the values. Each status is read for itself, from its own index and in order, so
 /// that a rare one does not mean a walk through all leads.
 fn scan(filter: &LeadFilter, limit: u32, cursor: Option<&Cursor>) -> QueryBuilder<Postgres> {
     let phone = filter.phone_match();
     let statuses = filter.statuses();
-    let each: Vec<Option<Status>> =
-        if statuses.is_empty() || phone.is_some() { vec![None] } else { statuses.iter().copied().map(Some).collect() };
+    let each: Vec<Option<Status>> = if statuses.is_empty() || phone.is_some() {
+        vec![None]
+    } else {
+        statuses.iter().copied().map(Some).collect()
+    };
     let mut sql = QueryBuilder::new("SELECT lead, position FROM (");
     for (n, status) in each.iter().enumerate() {
         sql.push(if n == 0 { "" } else { " UNION ALL " });
@@ -124,55 +155,126 @@ fn scan(filter: &LeadFilter, limit: u32, cursor: Option<&Cursor>) -> QueryBuilde
             narrow_by_status(&mut sql, &statuses);
         }
         narrow_by_time(&mut sql, "l", filter, cursor);
-        sql.push(" ORDER BY l.created_at_ms DESC, l.call_sid DESC LIMIT ").push_bind(i64::from(limit) + 1).push(")");
+        sql.push(" ORDER BY l.created_at_ms DESC, l.call_sid DESC LIMIT ")
+            .push_bind(i64::from(limit) + 1)
+            .push(")");
     }
-    sql.push(") AS found ORDER BY created_at_ms DESC, call_sid DESC LIMIT ").push_bind(i64::from(limit) + 1);
+    sql.push(") AS found ORDER BY created_at_ms DESC, call_sid DESC LIMIT ")
+        .push_bind(i64::from(limit) + 1);
     sql
 }
 
-/// Rows that hold all words, one more than the limit.
-fn search(filter: &LeadFilter, words: &[String], limit: u32, cursor: Option<&Cursor>) -> QueryBuilder<Postgres> {
-    // Words are letters and digits only (`search.rs`), so quoting is enough. The text is a query already: the parser of
-    // `to_tsquery` would cut words up by rules of its own.
-    let query = words.iter().map(|word| format!("'{word}':*")).collect::<Vec<_>>().join(" & ");
-    let mut sql = QueryBuilder::new(
-        "SELECT l.lead, l.position FROM lead_words w JOIN leads l USING (call_sid) WHERE w.words @@ ",
-    );
-    sql.push_bind(query).push("::tsquery");
-    narrow_by_phone(&mut sql, filter.phone_match().as_ref());
-    narrow_by_status(&mut sql, &filter.statuses());
-    narrow_by_time(&mut sql, "w", filter, cursor);
-    sql.push(" ORDER BY w.created_at_ms DESC, w.call_sid DESC LIMIT ").push_bind(i64::from(limit) + 1);
-    sql
+impl PostgresStore {
+    /// Rows that hold all words, one more than the limit.
+    ///
+    /// Few hits are taken from the index of words and put in order; many are met soon by walking from the newest lead
+    /// down. Which it is, is found out by asking for one more than [`FEW_HITS`]: the planner's guess for beginnings of
+    /// words it has no statistics of is wrong by orders of magnitude, so it is told which way to go.
+    async fn search(
+        &self,
+        filter: &LeadFilter,
+        words: &[String],
+        limit: u32,
+        cursor: Option<&Cursor>,
+    ) -> Result<Vec<PgRow>, sqlx::Error> {
+        // Words are letters and digits only (`search.rs`), so quoting is enough. The text is a query already: the
+        // parser of `to_tsquery` would cut words up by rules of its own.
+        let query = words
+            .iter()
+            .map(|word| format!("'{word}':*"))
+            .collect::<Vec<_>>()
+            .join(" & ");
+        let mut tx = self.pool.begin().await?;
+        sqlx::raw_sql("SET LOCAL enable_seqscan = off; SET LOCAL enable_indexscan = off")
+            .execute(&mut *tx)
+            .await?;
+        let mut few = QueryBuilder::new("SELECT w.call_sid FROM lead_words w WHERE w.words @@ ");
+        few.push_bind(query.clone()).push("::tsquery");
+        narrow_by_time(&mut few, "w", filter, cursor);
+        few.push(" LIMIT ").push_bind(FEW_HITS + 1);
+        let hits: Vec<String> = few
+            .build_query_scalar()
+            .persistent(false)
+            .fetch_all(&mut *tx)
+            .await?;
+        let walk = hits.len() as i64 > FEW_HITS;
+        sqlx::raw_sql(if walk {
+            "SET LOCAL enable_indexscan = on; SET LOCAL enable_bitmapscan = off"
+        } else {
+            "SET LOCAL enable_indexscan = on"
+        })
+        .execute(&mut *tx)
+        .await?;
+        let mut sql = QueryBuilder::new("SELECT l.lead, l.position FROM ");
+        let table = if walk {
+            sql.push("lead_words w JOIN leads l USING (call_sid) WHERE w.words @@ ")
+                .push_bind(query)
+                .push("::tsquery");
+            "w"
+        } else {
+            sql.push("leads l WHERE l.call_sid = ANY (")
+                .push_bind(hits)
+                .push(")");
+            "l"
+        };
+        narrow_by_phone(&mut sql, filter.phone_match().as_ref());
+        narrow_by_status(&mut sql, &filter.statuses());
+        narrow_by_time(&mut sql, table, filter, cursor);
+        sql.push(format_args!(
+            " ORDER BY {table}.created_at_ms DESC, {table}.call_sid DESC LIMIT "
+        ));
+        sql.push_bind(i64::from(limit) + 1);
+        let rows = sql.build().persistent(false).fetch_all(&mut *tx).await?;
+        tx.commit().await?;
+        Ok(rows)
+    }
 }
 
 fn narrow_by_phone(sql: &mut QueryBuilder<Postgres>, phone: Option<&PhoneMatch>) {
-    let head = |text: &str| text.chars().filter(|c| *c != '\0').take(PHONE_INDEXED).collect::<String>();
+    let head = |text: &str| {
+        text.chars()
+            .filter(|c| *c != '\0')
+            .take(PHONE_INDEXED)
+            .collect::<String>()
+    };
     match phone {
         Some(PhoneMatch::Exactly(phone)) => {
             sql.push(" AND left(l.phone, 64) = ").push_bind(head(phone));
-            sql.push(" AND l.phone = ").push_bind(phone.replace('\0', "\u{fffd}"));
+            sql.push(" AND l.phone = ")
+                .push_bind(phone.replace('\0', "\u{fffd}"));
         }
         Some(PhoneMatch::Tail(reversed)) => {
             // A colon is the character behind 9: everything that begins with these digits.
             let reversed = head(reversed);
-            sql.push(" AND left(l.phone_reversed, 64) >= ").push_bind(reversed.clone());
-            sql.push(" AND left(l.phone_reversed, 64) < ").push_bind(format!("{reversed}:"));
+            sql.push(" AND left(l.phone_reversed, 64) >= ")
+                .push_bind(reversed.clone());
+            sql.push(" AND left(l.phone_reversed, 64) < ")
+                .push_bind(format!("{reversed}:"));
         }
         None => {}
     }
 }
 
-fn narrow_by_time(sql: &mut QueryBuilder<Postgres>, table: &str, filter: &LeadFilter, cursor: Option<&Cursor>) {
+fn narrow_by_time(
+    sql: &mut QueryBuilder<Postgres>,
+    table: &str,
+    filter: &LeadFilter,
+    cursor: Option<&Cursor>,
+) {
     if let Some(from) = filter.from {
-        sql.push(format_args!(" AND {table}.created_at_ms >= ")).push_bind(from.0);
+        sql.push(format_args!(" AND {table}.created_at_ms >= "))
+            .push_bind(from.0);
     }
     if let Some(to) = filter.to {
-        sql.push(format_args!(" AND {table}.created_at_ms < ")).push_bind(to.0);
+        sql.push(format_args!(" AND {table}.created_at_ms < "))
+            .push_bind(to.0);
     }
     if let Some(cursor) = cursor {
         sql.push(format_args!(" AND ({table}.created_at_ms, {table}.call_sid) < ("));
-        sql.push_bind(cursor.created_at.0).push(", ").push_bind(cursor.call_sid.as_str().to_owned()).push(")");
+        sql.push_bind(cursor.created_at.0)
+            .push(", ")
+            .push_bind(cursor.call_sid.as_str().to_owned())
+            .push(")");
     }
 }
 

@@ -19,19 +19,29 @@ macro_rules! now_ms {
 }
 
 const CLAIM: &str = concat!(
-    "UPDATE projection SET writer = $1, seen_at_ms = ", now_ms!(), " WHERE id = 1 AND ($2 OR writer IS NULL OR writer = $1",
+    "UPDATE projection SET writer = $1, seen_at_ms = ",
+    now_ms!(),
+    " WHERE id = 1 AND ($2 OR writer IS NULL OR writer = $1",
     // Far in the future: the clock was set back, and the mark says nothing.
-    " OR abs(", now_ms!(), " - seen_at_ms) >= $3) RETURNING identity, position, fold_version, writer"
+    " OR abs(",
+    now_ms!(),
+    " - seen_at_ms) >= $3) RETURNING identity, position, fold_version, writer"
 );
-const RENEW: &str = concat!("UPDATE projection SET seen_at_ms = ", now_ms!(), " WHERE id = 1 AND writer = $1");
+const RENEW: &str = concat!(
+    "UPDATE projection SET seen_at_ms = ",
+    now_ms!(),
+    " WHERE id = 1 AND writer = $1"
+);
 /// Goes first in its transaction: it locks the row, so a claim waits until the batch is written and then finds a fresh
 /// mark.
 const ADVANCE: &str = concat!(
-    "UPDATE projection SET position = $4, seen_at_ms = ", now_ms!(),
+    "UPDATE projection SET position = $4, seen_at_ms = ",
+    now_ms!(),
     " WHERE id = 1 AND writer = $1 AND identity = $2 AND position = $3"
 );
 const RESET: &str = concat!(
-    "UPDATE projection SET identity = $2, position = 0, fold_version = $3, seen_at_ms = ", now_ms!(),
+    "UPDATE projection SET identity = $2, position = 0, fold_version = $3, seen_at_ms = ",
+    now_ms!(),
     " WHERE id = 1 AND writer = $1"
 );
 /// Before the rows are written: what the statuses lose and gain.
@@ -72,8 +82,11 @@ fn fold_version() -> i32 {
 impl WriteLeads for PostgresStore {
     async fn claim(&self, writer: &str, force: bool) -> Result<Claim, StoreError> {
         let query = sqlx::query(CLAIM).bind(writer).bind(force).bind(LEASE_MS);
-        let row = self.bounded("claim the leads", query.fetch_optional(&self.pool)).await?;
-        row.as_ref().map_or(Ok(Claim::Held), |row| projection(row).map(Claim::Granted))
+        let row = self
+            .bounded("claim the leads", query.fetch_optional(&self.pool))
+            .await?;
+        row.as_ref()
+            .map_or(Ok(Claim::Held), |row| projection(row).map(Claim::Granted))
     }
 
     async fn renew(&self, writer: &str) -> Result<(), StoreError> {
@@ -83,26 +96,38 @@ impl WriteLeads for PostgresStore {
     }
 
     async fn release(&self, writer: &str) -> Result<(), StoreError> {
-        let query = sqlx::query("UPDATE projection SET writer = NULL WHERE id = 1 AND writer = $1").bind(writer);
-        self.bounded("release the claim", query.execute(&self.pool)).await.map(drop)
+        let query =
+            sqlx::query("UPDATE projection SET writer = NULL WHERE id = 1 AND writer = $1").bind(writer);
+        self.bounded("release the claim", query.execute(&self.pool))
+            .await
+            .map(drop)
     }
 
     async fn reset(&self, writer: &str, identity: &str) -> Result<(), StoreError> {
         let held = self
-            .bounded("empty the leads", async {
-                let mut tx = self.pool.begin().await?;
-                let reset = sqlx::query(RESET).bind(writer).bind(identity).bind(fold_version());
-                if reset.execute(&mut *tx).await?.rows_affected() != 1 {
-                    return Ok(false);
-                }
-                // Not TRUNCATE, which would wait for every reader and keep new ones waiting.
-                for statement in
-                    ["DELETE FROM leads", "DELETE FROM lead_words", "DELETE FROM lead_counts", "DELETE FROM unreadable"]
-                {
-                    sqlx::query(statement).execute(&mut *tx).await?;
-                }
-                tx.commit().await.map(|()| true)
-            })
+            .bounded(
+                "empty the leads",
+                Box::pin(async {
+                    let mut tx = self.pool.begin().await?;
+                    let reset = sqlx::query(RESET)
+                        .bind(writer)
+                        .bind(identity)
+                        .bind(fold_version());
+                    if reset.execute(&mut *tx).await?.rows_affected() != 1 {
+                        return Ok(false);
+                    }
+                    // Not TRUNCATE, which would wait for every reader and keep new ones waiting.
+                    for statement in [
+                        "DELETE FROM leads",
+                        "DELETE FROM lead_words",
+                        "DELETE FROM lead_counts",
+                        "DELETE FROM unreadable",
+                    ] {
+                        sqlx::query(statement).execute(&mut *tx).await?;
+                    }
+                    tx.commit().await.map(|()| true)
+                }),
+            )
             .await?;
         fence(held)
     }
@@ -113,7 +138,9 @@ impl WriteLeads for PostgresStore {
         }
         let call_sids: Vec<&str> = call_sids.iter().map(CallSid::as_str).collect();
         let query = sqlx::query("SELECT state FROM leads WHERE call_sid = ANY ($1)").bind(call_sids);
-        let rows = self.bounded("read the events of leads", query.fetch_all(&self.pool)).await?;
+        let rows = self
+            .bounded("read the events of leads", query.fetch_all(&self.pool))
+            .await?;
         rows.iter()
             .map(|row| {
                 let state = LeadState::from_bytes(get(row, "state")?)?;
@@ -124,31 +151,49 @@ impl WriteLeads for PostgresStore {
 
     async fn apply(&self, writer: &str, batch: &Batch) -> Result<(), StoreError> {
         let held = self
-            .bounded("write leads", async {
-                let mut tx = self.pool.begin().await?;
-                let advance = sqlx::query(ADVANCE)
-                    .bind(writer)
-                    .bind(&batch.identity)
-                    .bind(signed(batch.from))
-                    .bind(signed(batch.to));
-                if advance.execute(&mut *tx).await?.rows_affected() != 1 {
-                    return Ok(false);
-                }
-                if !batch.changes.is_empty() {
-                    write_changes(&mut tx, &batch.changes).await?;
-                }
-                if !batch.unreadable.is_empty() {
-                    let events = &batch.unreadable;
-                    sqlx::query(UNREADABLE)
-                        .bind(events.iter().map(|event| signed(event.position)).collect::<Vec<_>>())
-                        .bind(events.iter().map(|event| event.subject.replace('\0', "\u{fffd}")).collect::<Vec<_>>())
-                        .bind(events.iter().map(|event| event.reason.replace('\0', "\u{fffd}")).collect::<Vec<_>>())
-                        .bind(events.iter().map(|event| event.stored_at.0).collect::<Vec<_>>())
-                        .execute(&mut *tx)
-                        .await?;
-                }
-                tx.commit().await.map(|()| true)
-            })
+            .bounded(
+                "write leads",
+                Box::pin(async {
+                    let mut tx = self.pool.begin().await?;
+                    let advance = sqlx::query(ADVANCE)
+                        .bind(writer)
+                        .bind(&batch.identity)
+                        .bind(signed(batch.from))
+                        .bind(signed(batch.to));
+                    if advance.execute(&mut *tx).await?.rows_affected() != 1 {
+                        return Ok(false);
+                    }
+                    if !batch.changes.is_empty() {
+                        write_changes(&mut tx, &batch.changes).await?;
+                    }
+                    if !batch.unreadable.is_empty() {
+                        let events = &batch.unreadable;
+                        sqlx::query(UNREADABLE)
+                            .bind(
+                                events
+                                    .iter()
+                                    .map(|event| signed(event.position))
+                                    .collect::<Vec<_>>(),
+                            )
+                            .bind(
+                                events
+                                    .iter()
+                                    .map(|event| event.subject.replace('\0', "\u{fffd}"))
+                                    .collect::<Vec<_>>(),
+                            )
+                            .bind(
+                                events
+                                    .iter()
+                                    .map(|event| event.reason.replace('\0', "\u{fffd}"))
+                                    .collect::<Vec<_>>(),
+                            )
+                            .bind(events.iter().map(|event| event.stored_at.0).collect::<Vec<_>>())
+                            .execute(&mut *tx)
+                            .await?;
+                    }
+                    tx.commit().await.map(|()| true)
+                }),
+            )
             .await?;
         fence(held)
     }

@@ -47,7 +47,7 @@ CREATE TABLE lead_counts (
 -- of a word. No text is kept (content=''), no place of a word in it (detail=none).
 -- Short beginnings of words stand in an index of their own: else one would be joined from thousands of words.
 CREATE VIRTUAL TABLE leads_words USING fts5 (
-    words, content = '', contentless_delete = 1, detail = none, prefix = '2 3', tokenize = 'ascii'
+    words, content = '', contentless_delete = 1, detail = none, prefix = '2 3 4', tokenize = 'ascii'
 );
 
 CREATE TABLE unreadable (

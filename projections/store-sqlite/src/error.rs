@@ -4,7 +4,10 @@ use callfold_store::{BackendError, StoreError};
 use sqlx::Error;
 
 pub(crate) fn unavailable(attempt: &'static str, error: &Error) -> StoreError {
-    StoreError::Unavailable { attempt, source: words(error) }
+    StoreError::Unavailable {
+        attempt,
+        source: words(error),
+    }
 }
 
 pub(crate) fn damaged(what: &str) -> StoreError {

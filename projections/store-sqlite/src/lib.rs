@@ -16,7 +16,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use callfold_store::{BackendError, StoreError};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+};
 
 use crate::error::unavailable;
 
@@ -55,7 +57,11 @@ impl SqliteStore {
             .busy_timeout(BUSY_MAX)
             .foreign_keys(false)
             .pragma("wal_autocheckpoint", WAL_PAGES);
-        let pool = || SqlitePoolOptions::new().acquire_timeout(ACQUIRE_MAX).test_before_acquire(false);
+        let pool = || {
+            SqlitePoolOptions::new()
+                .acquire_timeout(ACQUIRE_MAX)
+                .test_before_acquire(false)
+        };
         let writer = pool()
             .max_connections(1)
             .idle_timeout(None)
@@ -64,7 +70,9 @@ impl SqliteStore {
             .await
             .map_err(|error| unavailable("open the database of the leads", &error))?;
         migrate::migrate(&writer).await?;
-        let reader = pool().max_connections(READERS_MAX).connect_lazy_with(options.pragma("query_only", "1"));
+        let reader = pool()
+            .max_connections(READERS_MAX)
+            .connect_lazy_with(options.pragma("query_only", "1"));
         Ok(Self { writer, reader })
     }
 
@@ -80,5 +88,11 @@ fn create(path: &Path) -> io::Result<()> {
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     }
-    fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path).map(drop)
+    fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)
+        .map(drop)
 }

@@ -21,7 +21,9 @@ pub(crate) async fn migrate(pool: &SqlitePool) -> Result<(), StoreError> {
             Err(error) => error,
         };
         match error {
-            MigrateError::VersionMissing(_) | MigrateError::VersionTooNew(..) => return Err(StoreError::NewerTables),
+            MigrateError::VersionMissing(_) | MigrateError::VersionTooNew(..) => {
+                return Err(StoreError::NewerTables);
+            }
             MigrateError::VersionMismatch(version) => {
                 return Err(StoreError::Damaged(BackendError(format!(
                     "migration {version} is not the one that was applied"

@@ -37,13 +37,14 @@ impl ReadLeads for SqliteStore {
     }
 
     async fn changes_since(&self, position: u64, limit: u32) -> Result<Vec<LeadChange>, StoreError> {
-        let rows =
-            sqlx::query("SELECT call_sid, status, position FROM leads WHERE position > ? ORDER BY position LIMIT ?")
-                .bind(signed(position))
-                .bind(limit.clamp(1, 1_000))
-                .fetch_all(&self.reader)
-                .await
-                .map_err(|error| unavailable("read what changed", &error))?;
+        let rows = sqlx::query(
+            "SELECT call_sid, status, position FROM leads WHERE position > ? ORDER BY position LIMIT ?",
+        )
+        .bind(signed(position))
+        .bind(limit.clamp(1, 1_000))
+        .fetch_all(&self.reader)
+        .await
+        .map_err(|error| unavailable("read what changed", &error))?;
         rows.iter()
             .map(|row| {
                 Ok(LeadChange {
@@ -69,8 +70,10 @@ impl ReadLeads for SqliteStore {
             .fetch_all(&self.reader)
             .await
             .map_err(|error| unavailable("count the leads", &error))?;
-        let mut counts =
-            rows.iter().map(|row| Ok((parse_status(row)?, position_of(row)?))).collect::<Result<Vec<_>, StoreError>>()?;
+        let mut counts = rows
+            .iter()
+            .map(|row| Ok((parse_status(row)?, position_of(row)?)))
+            .collect::<Result<Vec<_>, StoreError>>()?;
         counts.sort_unstable();
         Ok(counts)
     }
@@ -115,12 +118,20 @@ impl ReadLeads for SqliteStore {
 impl SqliteStore {
     /// Rows without a search, one more than the limit. Each status is read for itself, from its own index and in order,
     /// so that a rare one does not mean a walk through all leads.
-    async fn scan(&self, filter: &LeadFilter, limit: u32, cursor: Option<&Cursor>) -> Result<Vec<Lead>, StoreError> {
+    async fn scan(
+        &self,
+        filter: &LeadFilter,
+        limit: u32,
+        cursor: Option<&Cursor>,
+    ) -> Result<Vec<Lead>, StoreError> {
         let phone = filter.phone_match();
         let statuses = filter.statuses();
         // A number narrows better than a status; the plus keeps SQLite from using the status's index.
-        let each: Vec<Option<Status>> =
-            if statuses.is_empty() || phone.is_some() { vec![None] } else { statuses.iter().copied().map(Some).collect() };
+        let each: Vec<Option<Status>> = if statuses.is_empty() || phone.is_some() {
+            vec![None]
+        } else {
+            statuses.iter().copied().map(Some).collect()
+        };
         let mut sql = QueryBuilder::<Sqlite>::new("");
         for (n, status) in each.iter().enumerate() {
             sql.push(if n == 0 { "" } else { " UNION ALL " });
@@ -132,11 +143,17 @@ impl SqliteStore {
             if phone.is_some() {
                 narrow_by_status(&mut sql, &statuses);
             }
-            sql.push(" ORDER BY created_at_ms DESC, call_sid DESC LIMIT ").push_bind(limit + 1).push(")");
+            sql.push(" ORDER BY created_at_ms DESC, call_sid DESC LIMIT ")
+                .push_bind(limit + 1)
+                .push(")");
         }
-        sql.push(" ORDER BY created_at_ms DESC, call_sid DESC LIMIT ").push_bind(limit + 1);
-        let rows =
-            sql.build().fetch_all(&self.reader).await.map_err(|error| unavailable("list the leads", &error))?;
+        sql.push(" ORDER BY created_at_ms DESC, call_sid DESC LIMIT ")
+            .push_bind(limit + 1);
+        let rows = sql
+            .build()
+            .fetch_all(&self.reader)
+            .await
+            .map_err(|error| unavailable("list the leads", &error))?;
         rows.iter().map(lead).collect()
     }
 
@@ -153,17 +170,24 @@ impl SqliteStore {
         cursor: Option<&Cursor>,
     ) -> Result<Vec<Lead>, StoreError> {
         let mut from = filter.from.map_or(i64::MIN, |from| first_id(from.0));
-        let mut to = filter.to.map_or(i64::MAX, |to| first_id(to.0).saturating_add(IDS_PER_MS));
+        let mut to = filter
+            .to
+            .map_or(i64::MAX, |to| first_id(to.0).saturating_add(IDS_PER_MS));
         if let Some(cursor) = cursor {
             to = to.min(first_id(cursor.created_at.0).saturating_add(IDS_PER_MS));
         }
-        let mut found = self.search_ids(filter, words, (from, to), Some(limit + 1), cursor).await?;
+        let mut found = self
+            .search_ids(filter, words, (from, to), Some(limit + 1), cursor)
+            .await?;
         if found.len() > limit as usize
             && let Some((last, _)) = found.last()
         {
             from = last.div_euclid(IDS_PER_MS) * IDS_PER_MS;
             found.retain(|(id, _)| *id >= from + IDS_PER_MS);
-            found.extend(self.search_ids(filter, words, (from, from + IDS_PER_MS), None, cursor).await?);
+            found.extend(
+                self.search_ids(filter, words, (from, from + IDS_PER_MS), None, cursor)
+                    .await?,
+            );
         }
         let mut leads: Vec<Lead> = found.into_iter().map(|(_, lead)| lead).collect();
         leads.sort_by(|a, b| (b.created_at, &b.call_sid).cmp(&(a.created_at, &a.call_sid)));
@@ -180,27 +204,42 @@ impl SqliteStore {
         cursor: Option<&Cursor>,
     ) -> Result<Vec<(i64, Lead)>, StoreError> {
         // Words are letters and digits only (`search.rs`); the quotes make keywords ordinary words.
-        let query = words.iter().map(|word| format!("\"{word}\"*")).collect::<Vec<_>>().join(" AND ");
+        let query = words
+            .iter()
+            .map(|word| format!("\"{word}\"*"))
+            .collect::<Vec<_>>()
+            .join(" AND ");
         // CROSS JOIN: the search index outside, the leads inside.
         let mut sql = QueryBuilder::<Sqlite>::new(
             "SELECT l.id, l.lead, l.position FROM leads_words w CROSS JOIN leads l ON l.id = w.rowid \
              WHERE w.leads_words MATCH ",
         );
         sql.push_bind(query);
-        sql.push(" AND w.rowid >= ").push_bind(from).push(" AND w.rowid < ").push_bind(to);
+        sql.push(" AND w.rowid >= ")
+            .push_bind(from)
+            .push(" AND w.rowid < ")
+            .push_bind(to);
         narrow(&mut sql, filter, filter.phone_match().as_ref(), cursor);
         narrow_by_status(&mut sql, &filter.statuses());
         sql.push(" ORDER BY w.rowid DESC");
         if let Some(limit) = limit {
             sql.push(" LIMIT ").push_bind(limit);
         }
-        let rows =
-            sql.build().fetch_all(&self.reader).await.map_err(|error| unavailable("search the leads", &error))?;
+        let rows = sql
+            .build()
+            .fetch_all(&self.reader)
+            .await
+            .map_err(|error| unavailable("search the leads", &error))?;
         rows.iter().map(|row| Ok((get(row, "id")?, lead(row)?))).collect()
     }
 }
 
-fn narrow(sql: &mut QueryBuilder<Sqlite>, filter: &LeadFilter, phone: Option<&PhoneMatch>, cursor: Option<&Cursor>) {
+fn narrow(
+    sql: &mut QueryBuilder<Sqlite>,
+    filter: &LeadFilter,
+    phone: Option<&PhoneMatch>,
+    cursor: Option<&Cursor>,
+) {
     match phone {
         Some(PhoneMatch::Exactly(phone)) => {
             sql.push(" AND phone = ").push_bind(phone.clone());
@@ -208,7 +247,8 @@ fn narrow(sql: &mut QueryBuilder<Sqlite>, filter: &LeadFilter, phone: Option<&Ph
         Some(PhoneMatch::Tail(reversed)) => {
             // A colon is the character behind 9: everything that begins with these digits.
             sql.push(" AND phone_reversed >= ").push_bind(reversed.clone());
-            sql.push(" AND phone_reversed < ").push_bind(format!("{reversed}:"));
+            sql.push(" AND phone_reversed < ")
+                .push_bind(format!("{reversed}:"));
         }
         None => {}
     }
@@ -219,7 +259,9 @@ fn narrow(sql: &mut QueryBuilder<Sqlite>, filter: &LeadFilter, phone: Option<&Ph
         sql.push(" AND created_at_ms < ").push_bind(to.0);
     }
     if let Some(cursor) = cursor {
-        sql.push(" AND (created_at_ms, call_sid) < (").push_bind(cursor.created_at.0).push(", ");
+        sql.push(" AND (created_at_ms, call_sid) < (")
+            .push_bind(cursor.created_at.0)
+            .push(", ");
         sql.push_bind(cursor.call_sid.as_str().to_owned()).push(")");
     }
 }

@@ -31,17 +31,27 @@ macro_rules! now_ms {
 }
 
 const CLAIM: &str = concat!(
-    "UPDATE projection SET writer = ?1, seen_at_ms = ", now_ms!(), " WHERE id = 1 AND (?2 OR writer IS NULL OR writer = ?1",
+    "UPDATE projection SET writer = ?1, seen_at_ms = ",
+    now_ms!(),
+    " WHERE id = 1 AND (?2 OR writer IS NULL OR writer = ?1",
     // Far in the future: the clock was set back, and the mark says nothing.
-    " OR abs(", now_ms!(), " - seen_at_ms) >= ?3) RETURNING identity, position, fold_version, writer"
+    " OR abs(",
+    now_ms!(),
+    " - seen_at_ms) >= ?3) RETURNING identity, position, fold_version, writer"
 );
-const RENEW: &str = concat!("UPDATE projection SET seen_at_ms = ", now_ms!(), " WHERE id = 1 AND writer = ?1");
+const RENEW: &str = concat!(
+    "UPDATE projection SET seen_at_ms = ",
+    now_ms!(),
+    " WHERE id = 1 AND writer = ?1"
+);
 const ADVANCE: &str = concat!(
-    "UPDATE projection SET position = ?4, seen_at_ms = ", now_ms!(),
+    "UPDATE projection SET position = ?4, seen_at_ms = ",
+    now_ms!(),
     " WHERE id = 1 AND writer = ?1 AND identity = ?2 AND position = ?3"
 );
 const RESET: &str = concat!(
-    "UPDATE projection SET identity = ?2, position = 0, fold_version = ?3, seen_at_ms = ", now_ms!(),
+    "UPDATE projection SET identity = ?2, position = 0, fold_version = ?3, seen_at_ms = ",
+    now_ms!(),
     " WHERE id = 1 AND writer = ?1"
 );
 
@@ -61,7 +71,15 @@ static WORDS: LazyLock<Vec<(usize, Arc<str>)>> =
 
 fn statements(head: &str, columns: usize, tail: &str) -> Vec<(usize, Arc<str>)> {
     let row = format!("({})", vec!["?"; columns].join(", "));
-    CHUNKS.iter().map(|rows| (*rows, format!("{head}{}{tail}", vec![row.as_str(); *rows].join(", ")).into())).collect()
+    CHUNKS
+        .iter()
+        .map(|rows| {
+            (
+                *rows,
+                format!("{head}{}{tail}", vec![row.as_str(); *rows].join(", ")).into(),
+            )
+        })
+        .collect()
 }
 
 /// Streams do not get that far.
@@ -84,7 +102,8 @@ impl WriteLeads for SqliteStore {
             .fetch_optional(&self.writer)
             .await
             .map_err(|error| unavailable("claim the leads", &error))?;
-        row.as_ref().map_or(Ok(Claim::Held), |row| projection(row).map(Claim::Granted))
+        row.as_ref()
+            .map_or(Ok(Claim::Held), |row| projection(row).map(Claim::Granted))
     }
 
     async fn renew(&self, writer: &str) -> Result<(), StoreError> {
@@ -108,8 +127,13 @@ impl WriteLeads for SqliteStore {
     async fn reset(&self, writer: &str, identity: &str) -> Result<(), StoreError> {
         let failed = |error: sqlx::Error| unavailable("empty the leads", &error);
         let mut tx = self.begin().await?;
-        let done =
-            sqlx::query(RESET).bind(writer).bind(identity).bind(FOLD_VERSION).execute(&mut *tx).await.map_err(failed)?;
+        let done = sqlx::query(RESET)
+            .bind(writer)
+            .bind(identity)
+            .bind(FOLD_VERSION)
+            .execute(&mut *tx)
+            .await
+            .map_err(failed)?;
         fence(done.rows_affected())?;
         for statement in [
             "DELETE FROM leads",
@@ -156,14 +180,16 @@ impl WriteLeads for SqliteStore {
             write_changes(&mut tx, &batch.changes).await?;
         }
         for event in &batch.unreadable {
-            sqlx::query("INSERT INTO unreadable (position, subject, reason, stored_at_ms) VALUES (?, ?, ?, ?)")
-                .bind(signed(event.position))
-                .bind(&event.subject)
-                .bind(&event.reason)
-                .bind(event.stored_at.0)
-                .execute(&mut *tx)
-                .await
-                .map_err(failed)?;
+            sqlx::query(
+                "INSERT INTO unreadable (position, subject, reason, stored_at_ms) VALUES (?, ?, ?, ?)",
+            )
+            .bind(signed(event.position))
+            .bind(&event.subject)
+            .bind(&event.reason)
+            .bind(event.stored_at.0)
+            .execute(&mut *tx)
+            .await
+            .map_err(failed)?;
         }
         tx.commit().await.map_err(failed)
     }
@@ -172,7 +198,10 @@ impl WriteLeads for SqliteStore {
 impl SqliteStore {
     async fn begin(&self) -> Result<Transaction<'static, Sqlite>, StoreError> {
         // A transaction that begins by reading could not become a writing one while another process writes.
-        self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(|error| unavailable("begin to write leads", &error))
+        self.writer
+            .begin_with("BEGIN IMMEDIATE")
+            .await
+            .map_err(|error| unavailable("begin to write leads", &error))
     }
 }
 
@@ -216,7 +245,10 @@ async fn write_changes(tx: &mut SqliteConnection, changes: &[Change]) -> Result<
             .await
             .map_err(failed)?;
     }
-    let stays = |change: &Change| old.get(&change.call_sid).filter(|old| old.created_at_ms == change.created_at.0);
+    let stays = |change: &Change| {
+        old.get(&change.call_sid)
+            .filter(|old| old.created_at_ms == change.created_at.0)
+    };
     let mut free = free_ids(tx, changes.iter().filter(|change| stays(change).is_none())).await?;
     let mut rows: Vec<(i64, &Change)> = Vec::with_capacity(changes.len());
     let mut words: Vec<(i64, &Change)> = Vec::new();
@@ -230,7 +262,9 @@ async fn write_changes(tx: &mut SqliteConnection, changes: &[Change]) -> Result<
             }
             None => {
                 // `free_ids` has an entry for each of them.
-                let next = free.entry(first_id(change.created_at.0)).or_insert(first_id(change.created_at.0));
+                let next = free
+                    .entry(first_id(change.created_at.0))
+                    .or_insert(first_id(change.created_at.0));
                 let id = *next;
                 *next += 1;
                 words.push((id, change));
@@ -281,7 +315,10 @@ async fn write_changes(tx: &mut SqliteConnection, changes: &[Change]) -> Result<
     Ok(())
 }
 
-async fn read_old(tx: &mut SqliteConnection, changes: &[Change]) -> Result<HashMap<CallSid, Old>, StoreError> {
+async fn read_old(
+    tx: &mut SqliteConnection,
+    changes: &[Change],
+) -> Result<HashMap<CallSid, Old>, StoreError> {
     let rows = sqlx::query(
         "SELECT id, call_sid, created_at_ms, status, words_hash FROM leads \
          WHERE call_sid IN (SELECT value FROM json_each(?))",
@@ -323,7 +360,9 @@ async fn free_ids(
     .await
     .map_err(|error| unavailable("number new leads", &error))?;
     for row in &rows {
-        let last: Option<i64> = row.try_get("last").map_err(|error| unavailable("number new leads", &error))?;
+        let last: Option<i64> = row
+            .try_get("last")
+            .map_err(|error| unavailable("number new leads", &error))?;
         if let Some(last) = last {
             free.insert(get(row, "first")?, last + 1);
         }
@@ -334,14 +373,20 @@ async fn free_ids(
 /// Eight bytes are enough to see that a lead's words are the same as before.
 fn words_hash(change: &Change) -> [u8; 8] {
     // FNV-1a: the same in every build, which the hasher of the standard library does not promise.
-    let hash = change.words.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    });
+    let hash = change
+        .words
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+        });
     hash.to_be_bytes()
 }
 
 /// Cuts rows into pieces for which there is a statement, the largest first.
-fn chunks<'a, T>(statements: &'a [(usize, Arc<str>)], rows: &'a [T]) -> impl Iterator<Item = (Arc<str>, &'a [T])> {
+fn chunks<'a, T>(
+    statements: &'a [(usize, Arc<str>)],
+    rows: &'a [T],
+) -> impl Iterator<Item = (Arc<str>, &'a [T])> {
     let mut rest = rows;
     std::iter::from_fn(move || {
         let (size, sql) = statements.iter().find(|(size, _)| *size <= rest.len())?;
@@ -357,5 +402,9 @@ fn json<T: Into<serde_json::Value>>(list: impl IntoIterator<Item = T>) -> String
 }
 
 fn fence(rows: u64) -> Result<(), StoreError> {
-    if rows == 1 { Ok(()) } else { Err(StoreError::Fenced) }
+    if rows == 1 {
+        Ok(())
+    } else {
+        Err(StoreError::Fenced)
+    }
 }

@@ -14,7 +14,11 @@ async fn sqlite_passes_the_suite() {
     let next = std::sync::atomic::AtomicU32::new(0);
     conformance::all(async || {
         let n = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        Arc::new(SqliteStore::open(&folder.path().join(format!("{n}.db"))).await.unwrap())
+        Arc::new(
+            SqliteStore::open(&folder.path().join(format!("{n}.db")))
+                .await
+                .unwrap(),
+        )
     })
     .await;
 }
@@ -24,15 +28,24 @@ async fn the_file_is_for_its_owner_only_and_survives_reopening() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("new/folder/leads.db");
     let store = SqliteStore::open(&path).await.unwrap();
-    assert!(matches!(store.claim("a", false).await.unwrap(), Claim::Granted(_)));
+    assert!(matches!(
+        store.claim("a", false).await.unwrap(),
+        Claim::Granted(_)
+    ));
     store.reset("a", "stream").await.unwrap();
     for file in ["leads.db", "leads.db-wal"] {
-        let mode = std::fs::metadata(path.with_file_name(file)).unwrap().permissions().mode();
+        let mode = std::fs::metadata(path.with_file_name(file))
+            .unwrap()
+            .permissions()
+            .mode();
         assert_eq!(mode & 0o777, 0o600, "{file}");
     }
     store.close().await;
     let again = SqliteStore::open(&path).await.unwrap();
-    assert_eq!(again.projection().await.unwrap().identity.as_deref(), Some("stream"));
+    assert_eq!(
+        again.projection().await.unwrap().identity.as_deref(),
+        Some("stream")
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -40,14 +53,19 @@ async fn tables_of_a_newer_release_are_left_alone() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("leads.db");
     SqliteStore::open(&path).await.unwrap().close().await;
-    let pool = sqlx::SqlitePool::connect(&format!("sqlite://{}", path.display())).await.unwrap();
+    let pool = sqlx::SqlitePool::connect(&format!("sqlite://{}", path.display()))
+        .await
+        .unwrap();
     sqlx::query("INSERT INTO _sqlx_migrations VALUES (99999999999999, 'later', datetime(), 1, x'00', 1)")
         .execute(&pool)
         .await
         .unwrap();
     pool.close().await;
     let error = SqliteStore::open(&path).await.unwrap_err();
-    assert!(matches!(error, callfold_store::StoreError::NewerTables), "{error:?}");
+    assert!(
+        matches!(error, callfold_store::StoreError::NewerTables),
+        "{error:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -65,7 +65,9 @@ pub enum StartError {
         last: u64,
     },
     /// A newer release folded the leads.
-    #[error("the leads were folded by version {stored} of the fold, this release has {FOLD_VERSION}: run the newer release")]
+    #[error(
+        "the leads were folded by version {stored} of the fold, this release has {FOLD_VERSION}: run the newer release"
+    )]
     NewerFold {
         /// The version in the database.
         stored: u32,
@@ -79,13 +81,21 @@ impl Projection {
             return Ok(Resume::Anew);
         };
         if stored != identity {
-            return Err(StartError::OtherStream { stored: stored.clone(), found: identity.to_owned() });
+            return Err(StartError::OtherStream {
+                stored: stored.clone(),
+                found: identity.to_owned(),
+            });
         }
         if self.position > last {
-            return Err(StartError::AheadOfStream { position: self.position, last });
+            return Err(StartError::AheadOfStream {
+                position: self.position,
+                last,
+            });
         }
         if self.fold_version > FOLD_VERSION {
-            return Err(StartError::NewerFold { stored: self.fold_version });
+            return Err(StartError::NewerFold {
+                stored: self.fold_version,
+            });
         }
         if self.fold_version < FOLD_VERSION {
             return Ok(Resume::Anew);
@@ -160,7 +170,9 @@ impl std::fmt::Debug for Change {
 impl Change {
     /// The stored form of a lead and its state. Serialises each once.
     pub fn new(lead: &Lead, state: &LeadState) -> Result<Self, StoreError> {
-        let (row, hash) = lead.to_row().map_err(|error| StoreError::Row(BackendError(error.to_string())))?;
+        let (row, hash) = lead
+            .to_row()
+            .map_err(|error| StoreError::Row(BackendError(error.to_string())))?;
         Ok(Self {
             call_sid: lead.call_sid.clone(),
             phone: text(lead.phone.as_str()),
@@ -230,14 +242,31 @@ mod tests {
 
     #[test]
     fn a_projection_resumes_only_on_its_own_stream() {
-        let stored = Projection { identity: Some("a".into()), position: 7, fold_version: FOLD_VERSION, writer: None };
+        let stored = Projection {
+            identity: Some("a".into()),
+            position: 7,
+            fold_version: FOLD_VERSION,
+            writer: None,
+        };
         assert_eq!(Projection::default().resume("a", 0), Ok(Resume::Anew));
         assert_eq!(stored.resume("a", 7), Ok(Resume::After(7)));
-        assert!(matches!(stored.resume("b", 7), Err(StartError::OtherStream { .. })));
-        assert_eq!(stored.resume("a", 6), Err(StartError::AheadOfStream { position: 7, last: 6 }));
-        let older = Projection { fold_version: FOLD_VERSION - 1, ..stored.clone() };
+        assert!(matches!(
+            stored.resume("b", 7),
+            Err(StartError::OtherStream { .. })
+        ));
+        assert_eq!(
+            stored.resume("a", 6),
+            Err(StartError::AheadOfStream { position: 7, last: 6 })
+        );
+        let older = Projection {
+            fold_version: FOLD_VERSION - 1,
+            ..stored.clone()
+        };
         assert_eq!(older.resume("a", 9), Ok(Resume::Anew));
-        let newer = Projection { fold_version: FOLD_VERSION + 1, ..stored };
+        let newer = Projection {
+            fold_version: FOLD_VERSION + 1,
+            ..stored
+        };
         assert!(matches!(newer.resume("a", 9), Err(StartError::NewerFold { .. })));
     }
 }

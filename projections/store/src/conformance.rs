@@ -40,19 +40,44 @@ where
         case(fresh().await).await;
     }
     case("an empty store answers", &fresh, an_empty_store_answers).await;
-    case("a lead reads back as it was written", &fresh, a_lead_reads_back_as_it_was_written).await;
+    case(
+        "a lead reads back as it was written",
+        &fresh,
+        a_lead_reads_back_as_it_was_written,
+    )
+    .await;
     case("one writer at a time", &fresh, one_writer_at_a_time).await;
     case("a batch applies once", &fresh, a_batch_applies_once).await;
     case("a batch is all or nothing", &fresh, a_batch_is_all_or_nothing).await;
     case("reset empties everything", &fresh, reset_empties_everything).await;
-    case("pages meet without gap or repeat", &fresh, pages_meet_without_gap_or_repeat).await;
+    case(
+        "pages meet without gap or repeat",
+        &fresh,
+        pages_meet_without_gap_or_repeat,
+    )
+    .await;
     case("filters narrow", &fresh, filters_narrow).await;
     case("words are found", &fresh, words_are_found).await;
-    case("a search follows what changes", &fresh, a_search_follows_what_changes).await;
-    case("an earlier event moves a lead", &fresh, an_earlier_event_moves_a_lead).await;
+    case(
+        "a search follows what changes",
+        &fresh,
+        a_search_follows_what_changes,
+    )
+    .await;
+    case(
+        "an earlier event moves a lead",
+        &fresh,
+        an_earlier_event_moves_a_lead,
+    )
+    .await;
     case("changes come in order", &fresh, changes_come_in_order).await;
     case("unreadable events are kept", &fresh, unreadable_events_are_kept).await;
-    case("hostile texts are only texts", &fresh, hostile_texts_are_only_texts).await;
+    case(
+        "hostile texts are only texts",
+        &fresh,
+        hostile_texts_are_only_texts,
+    )
+    .await;
     case("a large batch is written", &fresh, a_large_batch_is_written).await;
 }
 
@@ -74,14 +99,25 @@ struct Script {
 
 impl Script {
     fn new() -> Self {
-        Self { position: 0, states: Default::default(), changed: Default::default(), from: 0 }
+        Self {
+            position: 0,
+            states: Default::default(),
+            changed: Default::default(),
+            from: 0,
+        }
     }
 
     fn add(&mut self, call: &str, key: Key, at_s: i64, event: impl Into<Event>) -> &mut Self {
         let new = NewEvent::new(sid(call), key, UnixMillis(T0 + at_s * 1000), event);
         self.position += 1;
-        let state = self.states.entry(sid(call)).or_insert_with(|| LeadState::new(sid(call)));
-        let record = Record { envelope: new.envelope, event: new.event };
+        let state = self
+            .states
+            .entry(sid(call))
+            .or_insert_with(|| LeadState::new(sid(call)));
+        let record = Record {
+            envelope: new.envelope,
+            event: new.event,
+        };
         if state.apply_record(self.position, &record).unwrap() {
             self.changed.insert(sid(call));
         }
@@ -98,7 +134,10 @@ impl Script {
             from: phone.into(),
             to: "+97239999999".into(),
             direction: "inbound".into(),
-            caller: Caller { name: name.map(str::to_owned), ..Caller::default() },
+            caller: Caller {
+                name: name.map(str::to_owned),
+                ..Caller::default()
+            },
             greeting: String::new(),
             voice: String::new(),
             language: "he-IL".into(),
@@ -173,7 +212,13 @@ impl Script {
                 Change::new(&lead_view(state).unwrap(), state).unwrap()
             })
             .collect();
-        let batch = Batch { identity: STREAM.into(), from: self.from, to: self.position, changes, unreadable: vec![] };
+        let batch = Batch {
+            identity: STREAM.into(),
+            from: self.from,
+            to: self.position,
+            changes,
+            unreadable: vec![],
+        };
         self.from = self.position;
         batch
     }
@@ -185,7 +230,10 @@ impl Script {
 }
 
 async fn begin(store: &dyn Store) -> Script {
-    assert!(matches!(store.claim(WRITER, false).await.unwrap(), Claim::Granted(_)));
+    assert!(matches!(
+        store.claim(WRITER, false).await.unwrap(),
+        Claim::Granted(_)
+    ));
     store.reset(WRITER, STREAM).await.unwrap();
     Script::new()
 }
@@ -200,7 +248,10 @@ async fn found(store: &dyn Store, filter: LeadFilter) -> Vec<String> {
 }
 
 fn q(words: &str) -> LeadFilter {
-    LeadFilter { q: Some(words.to_owned()), ..LeadFilter::default() }
+    LeadFilter {
+        q: Some(words.to_owned()),
+        ..LeadFilter::default()
+    }
 }
 
 async fn an_empty_store_answers<S: Store>(store: Arc<S>) {
@@ -224,26 +275,49 @@ async fn an_empty_store_answers<S: Store>(store: Arc<S>) {
 async fn a_lead_reads_back_as_it_was_written<S: Store>(store: Arc<S>) {
     let mut script = begin(&*store).await;
     script.call("CA1", 0, "+972501234567").ready("CA1", "RE1", 30);
-    script.transcript("CA1", "RE1", 31, "שלום אני צריך אינסטלטור").summary("CA1", "RE1", 32, "נזילה");
+    script
+        .transcript("CA1", "RE1", 31, "שלום אני צריך אינסטלטור")
+        .summary("CA1", "RE1", 32, "נזילה");
     script.write(&*store).await;
 
     let state = &script.states[&sid("CA1")];
     let expected = lead_view(state).unwrap();
     assert_eq!(expected.status, Status::Processed);
     let read = store.lead(&sid("CA1")).await.unwrap().unwrap();
-    assert_eq!(serde_json::to_value(&read).unwrap(), serde_json::to_value(&expected).unwrap());
+    assert_eq!(
+        serde_json::to_value(&read).unwrap(),
+        serde_json::to_value(&expected).unwrap()
+    );
     assert_eq!(store.state(&sid("CA1")).await.unwrap().as_ref(), Some(state));
-    assert_eq!(store.states(&[sid("CA1"), sid("CA2")]).await.unwrap().get(&sid("CA1")), Some(state));
+    assert_eq!(
+        store
+            .states(&[sid("CA1"), sid("CA2")])
+            .await
+            .unwrap()
+            .get(&sid("CA1")),
+        Some(state)
+    );
     assert_eq!(store.positions(&sid("CA1")).await.unwrap(), vec![1, 2, 3, 4, 5]);
     assert_eq!(store.newest_position().await.unwrap(), 5);
     let projection = store.projection().await.unwrap();
-    let is = (projection.identity.as_deref(), projection.position, projection.fold_version, projection.writer.as_deref());
+    let is = (
+        projection.identity.as_deref(),
+        projection.position,
+        projection.fold_version,
+        projection.writer.as_deref(),
+    );
     assert_eq!(is, (Some(STREAM), 5, FOLD_VERSION, Some(WRITER)));
 
     // The next event replaces the row.
     script.call("CA2", 40, "anonymous").write(&*store).await;
-    assert_eq!(store.lead(&sid("CA2")).await.unwrap().unwrap().phone.as_str(), "anonymous");
-    assert_eq!(store.counts().await.unwrap(), vec![(Status::New, 1), (Status::Processed, 1)]);
+    assert_eq!(
+        store.lead(&sid("CA2")).await.unwrap().unwrap().phone.as_str(),
+        "anonymous"
+    );
+    assert_eq!(
+        store.counts().await.unwrap(),
+        vec![(Status::New, 1), (Status::Processed, 1)]
+    );
 }
 
 async fn one_writer_at_a_time<S: Store>(store: Arc<S>) {
@@ -251,24 +325,49 @@ async fn one_writer_at_a_time<S: Store>(store: Arc<S>) {
     script.call("CA1", 0, "+1555");
     assert_eq!(store.claim("writer-2", false).await.unwrap(), Claim::Held);
     assert!(matches!(store.renew("writer-2").await, Err(StoreError::Fenced)));
-    assert!(matches!(store.reset("writer-2", STREAM).await, Err(StoreError::Fenced)));
-    assert!(matches!(store.apply("writer-2", &script.batch()).await, Err(StoreError::Fenced)));
+    assert!(matches!(
+        store.reset("writer-2", STREAM).await,
+        Err(StoreError::Fenced)
+    ));
+    assert!(matches!(
+        store.apply("writer-2", &script.batch()).await,
+        Err(StoreError::Fenced)
+    ));
     assert_eq!(store.lead(&sid("CA1")).await.unwrap(), None);
     store.release("writer-2").await.unwrap();
 
     // Its own claim can be repeated, and forced by another one; from then on the first one is fenced.
-    assert!(matches!(store.claim(WRITER, false).await.unwrap(), Claim::Granted(_)));
+    assert!(matches!(
+        store.claim(WRITER, false).await.unwrap(),
+        Claim::Granted(_)
+    ));
     store.renew(WRITER).await.unwrap();
-    let Claim::Granted(projection) = store.claim("writer-2", true).await.unwrap() else { panic!("held") };
-    assert_eq!((projection.position, projection.writer.as_deref()), (0, Some("writer-2")));
+    let Claim::Granted(projection) = store.claim("writer-2", true).await.unwrap() else {
+        panic!("held")
+    };
+    assert_eq!(
+        (projection.position, projection.writer.as_deref()),
+        (0, Some("writer-2"))
+    );
     assert!(matches!(store.renew(WRITER).await, Err(StoreError::Fenced)));
-    let batch = Batch { identity: STREAM.into(), from: 0, to: 1, ..Batch::default() };
-    assert!(matches!(store.apply(WRITER, &batch).await, Err(StoreError::Fenced)));
+    let batch = Batch {
+        identity: STREAM.into(),
+        from: 0,
+        to: 1,
+        ..Batch::default()
+    };
+    assert!(matches!(
+        store.apply(WRITER, &batch).await,
+        Err(StoreError::Fenced)
+    ));
 
     // Given back, it is free at once.
     store.release("writer-2").await.unwrap();
     assert_eq!(store.projection().await.unwrap().writer, None);
-    assert!(matches!(store.claim(WRITER, false).await.unwrap(), Claim::Granted(_)));
+    assert!(matches!(
+        store.claim(WRITER, false).await.unwrap(),
+        Claim::Granted(_)
+    ));
 }
 
 async fn a_batch_applies_once<S: Store>(store: Arc<S>) {
@@ -276,13 +375,29 @@ async fn a_batch_applies_once<S: Store>(store: Arc<S>) {
     script.call("CA1", 0, "+1555");
     let batch = script.batch();
     store.apply(WRITER, &batch).await.unwrap();
-    assert!(matches!(store.apply(WRITER, &batch).await, Err(StoreError::Fenced)));
-    let other = Batch { identity: "stream-2".into(), from: 1, to: 2, ..Batch::default() };
-    assert!(matches!(store.apply(WRITER, &other).await, Err(StoreError::Fenced)));
+    assert!(matches!(
+        store.apply(WRITER, &batch).await,
+        Err(StoreError::Fenced)
+    ));
+    let other = Batch {
+        identity: "stream-2".into(),
+        from: 1,
+        to: 2,
+        ..Batch::default()
+    };
+    assert!(matches!(
+        store.apply(WRITER, &other).await,
+        Err(StoreError::Fenced)
+    ));
     assert_eq!(store.projection().await.unwrap().position, 1);
     assert_eq!(store.counts().await.unwrap(), vec![(Status::New, 1)]);
     // A batch that only moves on.
-    let empty = Batch { identity: STREAM.into(), from: 1, to: 9, ..Batch::default() };
+    let empty = Batch {
+        identity: STREAM.into(),
+        from: 1,
+        to: 9,
+        ..Batch::default()
+    };
     store.apply(WRITER, &empty).await.unwrap();
     assert_eq!(store.projection().await.unwrap().position, 9);
     assert_eq!(store.newest_position().await.unwrap(), 1);
@@ -293,10 +408,20 @@ async fn a_batch_is_all_or_nothing<S: Store>(store: Arc<S>) {
     script.call("CA1", 0, "+1555").write(&*store).await;
     script.call("CA2", 1, "+1555");
     let mut batch = script.batch();
-    let event =
-        UnreadableEvent { position: 2, subject: "calls.x".into(), reason: "r".into(), stored_at: UnixMillis(T0) };
+    let event = UnreadableEvent {
+        position: 2,
+        subject: "calls.x".into(),
+        reason: "r".into(),
+        stored_at: UnixMillis(T0),
+    };
     // The same position twice cannot be stored; nothing of the batch may stay.
-    batch.unreadable = vec![event.clone(), UnreadableEvent { subject: "other".into(), ..event }];
+    batch.unreadable = vec![
+        event.clone(),
+        UnreadableEvent {
+            subject: "other".into(),
+            ..event
+        },
+    ];
     assert!(store.apply(WRITER, &batch).await.is_err());
     assert_eq!(store.projection().await.unwrap().position, 1);
     assert_eq!(store.lead(&sid("CA2")).await.unwrap(), None);
@@ -321,7 +446,10 @@ async fn reset_empties_everything<S: Store>(store: Arc<S>) {
     assert_eq!(found(&*store, q("dana")).await, ["CA1"]);
     store.reset(WRITER, "stream-2").await.unwrap();
     let projection = store.projection().await.unwrap();
-    assert_eq!((projection.identity.as_deref(), projection.position), (Some("stream-2"), 0));
+    assert_eq!(
+        (projection.identity.as_deref(), projection.position),
+        (Some("stream-2"), 0)
+    );
     assert!(found(&*store, LeadFilter::default()).await.is_empty());
     assert!(found(&*store, q("dana")).await.is_empty());
     assert!(store.counts().await.unwrap().is_empty());
@@ -343,7 +471,10 @@ async fn pages_meet_without_gap_or_repeat<S: Store>(store: Arc<S>) {
     let mut expected: Vec<String> = (0..20).map(|n| format!("CA{n:02}")).collect();
     expected.sort_by_key(|call| std::cmp::Reverse((call[2..].parse::<i64>().unwrap() / 3, call.clone())));
     let word = q("dana");
-    let statuses = LeadFilter { status: vec![Status::New, Status::Failed], ..LeadFilter::default() };
+    let statuses = LeadFilter {
+        status: vec![Status::New, Status::Failed],
+        ..LeadFilter::default()
+    };
     for filter in [LeadFilter::default(), word, statuses] {
         let mut read: Vec<String> = Vec::new();
         let mut cursor: Option<String> = None;
@@ -353,7 +484,12 @@ async fn pages_meet_without_gap_or_repeat<S: Store>(store: Arc<S>) {
             read.extend(sids(&page).into_iter().map(str::to_owned));
             // A lead that arrives between two pages stands before the first one.
             if cursor.is_none() {
-                script.named_call(&format!("CB{}", read.len() + read[0].len() + script.states.len()), 99, "+1", Some("dana"));
+                script.named_call(
+                    &format!("CB{}", read.len() + read[0].len() + script.states.len()),
+                    99,
+                    "+1",
+                    Some("dana"),
+                );
                 script.write(&*store).await;
             }
             cursor = page.next_cursor;
@@ -365,8 +501,24 @@ async fn pages_meet_without_gap_or_repeat<S: Store>(store: Arc<S>) {
         assert_eq!(read, expected, "{filter:?}");
     }
     // The limit is bounded on both sides.
-    assert_eq!(store.list(&LeadFilter::default(), 0, None).await.unwrap().leads.len(), 1);
-    assert_eq!(store.list(&LeadFilter::default(), 10_000, None).await.unwrap().leads.len(), 23);
+    assert_eq!(
+        store
+            .list(&LeadFilter::default(), 0, None)
+            .await
+            .unwrap()
+            .leads
+            .len(),
+        1
+    );
+    assert_eq!(
+        store
+            .list(&LeadFilter::default(), 10_000, None)
+            .await
+            .unwrap()
+            .leads
+            .len(),
+        23
+    );
 }
 
 async fn filters_narrow<S: Store>(store: Arc<S>) {
@@ -383,8 +535,14 @@ async fn filters_narrow<S: Store>(store: Arc<S>) {
     };
     script.add("CA3", Key::missing(None, "never_left"), 25, missing);
     script.write(&*store).await;
-    let phone = |phone: &str| LeadFilter { phone: Some(phone.to_owned()), ..LeadFilter::default() };
-    let status = |status: &[Status]| LeadFilter { status: status.to_vec(), ..LeadFilter::default() };
+    let phone = |phone: &str| LeadFilter {
+        phone: Some(phone.to_owned()),
+        ..LeadFilter::default()
+    };
+    let status = |status: &[Status]| LeadFilter {
+        status: status.to_vec(),
+        ..LeadFilter::default()
+    };
     assert_eq!(found(&*store, phone("+972501234567")).await, ["CA1"]);
     assert_eq!(found(&*store, phone("+97250123456")).await, Vec::<String>::new());
     assert_eq!(found(&*store, phone("050-1234567")).await, ["CA1"]);
@@ -392,21 +550,50 @@ async fn filters_narrow<S: Store>(store: Arc<S>) {
     assert_eq!(found(&*store, phone("9999")).await, Vec::<String>::new());
     assert_eq!(found(&*store, phone("anonymous")).await, ["CA3"]);
     assert_eq!(found(&*store, status(&[Status::Recorded])).await, ["CA1"]);
-    assert_eq!(found(&*store, status(&[Status::NoMessage, Status::New])).await, ["CA3", "CA2"]);
-    let since = LeadFilter { from: Some(UnixMillis(T0 + 10_000)), ..LeadFilter::default() };
+    assert_eq!(
+        found(&*store, status(&[Status::NoMessage, Status::New])).await,
+        ["CA3", "CA2"]
+    );
+    let since = LeadFilter {
+        from: Some(UnixMillis(T0 + 10_000)),
+        ..LeadFilter::default()
+    };
     assert_eq!(found(&*store, since.clone()).await, ["CA3", "CA2"]);
-    let between = LeadFilter { to: Some(UnixMillis(T0 + 20_000)), ..since };
+    let between = LeadFilter {
+        to: Some(UnixMillis(T0 + 20_000)),
+        ..since
+    };
     assert_eq!(found(&*store, between.clone()).await, ["CA2"]);
-    assert_eq!(found(&*store, LeadFilter { status: vec![Status::Recorded], ..between.clone() }).await, Vec::<String>::new());
-    let both = LeadFilter { q: Some("97250".into()), phone: Some("4321".into()), ..between };
+    assert_eq!(
+        found(
+            &*store,
+            LeadFilter {
+                status: vec![Status::Recorded],
+                ..between.clone()
+            }
+        )
+        .await,
+        Vec::<String>::new()
+    );
+    let both = LeadFilter {
+        q: Some("97250".into()),
+        phone: Some("4321".into()),
+        ..between
+    };
     assert_eq!(found(&*store, both).await, ["CA2"]);
 }
 
 async fn words_are_found<S: Store>(store: Arc<S>) {
     let mut script = begin(&*store).await;
-    script.named_call("CA1", 0, "+972501234567", Some("Dana LEVI")).ready("CA1", "RE1", 5);
-    script.transcript("CA1", "RE1", 6, "שָׁלוֹם, יש נזילה של צה\"ל ב-12:30").summary("CA1", "RE1", 7, "Leak");
-    script.named_call("CA2", 10, "+972507654321", Some("dan")).ready("CA2", "RE2", 15);
+    script
+        .named_call("CA1", 0, "+972501234567", Some("Dana LEVI"))
+        .ready("CA1", "RE1", 5);
+    script
+        .transcript("CA1", "RE1", 6, "שָׁלוֹם, יש נזילה של צה\"ל ב-12:30")
+        .summary("CA1", "RE1", 7, "Leak");
+    script
+        .named_call("CA2", 10, "+972507654321", Some("dan"))
+        .ready("CA2", "RE2", 15);
     script.transcript("CA2", "RE2", 16, "שלומית ביקשה הצעת מחיר");
     script.write(&*store).await;
     for (query, expected) in [
@@ -429,9 +616,15 @@ async fn words_are_found<S: Store>(store: Arc<S>) {
     ] {
         assert_eq!(found(&*store, q(query)).await, expected, "{query}");
     }
-    let processed = LeadFilter { status: vec![Status::Processed], ..q("dan") };
+    let processed = LeadFilter {
+        status: vec![Status::Processed],
+        ..q("dan")
+    };
     assert_eq!(found(&*store, processed).await, ["CA1"]);
-    let late = LeadFilter { from: Some(UnixMillis(T0 + 5_000)), ..q("dan") };
+    let late = LeadFilter {
+        from: Some(UnixMillis(T0 + 5_000)),
+        ..q("dan")
+    };
     assert_eq!(found(&*store, late).await, ["CA2"]);
 }
 
@@ -439,7 +632,10 @@ async fn a_search_follows_what_changes<S: Store>(store: Arc<S>) {
     let mut script = begin(&*store).await;
     script.ready("CA1", "RE1", 5).write(&*store).await;
     assert!(found(&*store, q("dana")).await.is_empty());
-    script.named_call("CA1", 6, "+972501234567", Some("dana")).write(&*store).await;
+    script
+        .named_call("CA1", 6, "+972501234567", Some("dana"))
+        .write(&*store)
+        .await;
     assert_eq!(found(&*store, q("dana")).await, ["CA1"]);
     script.transcript("CA1", "RE1", 7, "נזילה").write(&*store).await;
     assert_eq!(found(&*store, q("dana נזילה")).await, ["CA1"]);
@@ -457,29 +653,51 @@ async fn a_search_follows_what_changes<S: Store>(store: Arc<S>) {
 async fn an_earlier_event_moves_a_lead<S: Store>(store: Arc<S>) {
     let mut script = begin(&*store).await;
     script.named_call("CA1", 50, "+1555", Some("dana"));
-    script.named_call("CA2", 40, "+1555", Some("dana")).write(&*store).await;
+    script
+        .named_call("CA2", 40, "+1555", Some("dana"))
+        .write(&*store)
+        .await;
     assert_eq!(found(&*store, q("dana")).await, ["CA1", "CA2"]);
     // Two leads change places: one of them got an event with an earlier time.
     script.ready("CA1", "RE1", 30).write(&*store).await;
     assert_eq!(found(&*store, q("dana")).await, ["CA2", "CA1"]);
     assert_eq!(found(&*store, LeadFilter::default()).await, ["CA2", "CA1"]);
-    assert_eq!(store.lead(&sid("CA1")).await.unwrap().unwrap().created_at.0, UnixMillis(T0 + 30_000));
+    assert_eq!(
+        store.lead(&sid("CA1")).await.unwrap().unwrap().created_at.0,
+        UnixMillis(T0 + 30_000)
+    );
     assert_eq!(store.positions(&sid("CA1")).await.unwrap(), vec![1, 3]);
-    assert_eq!(store.counts().await.unwrap(), vec![(Status::New, 1), (Status::Recorded, 1)]);
+    assert_eq!(
+        store.counts().await.unwrap(),
+        vec![(Status::New, 1), (Status::Recorded, 1)]
+    );
 }
 
 async fn changes_come_in_order<S: Store>(store: Arc<S>) {
     let mut script = begin(&*store).await;
-    script.call("CA1", 0, "+1555").call("CA2", 1, "+1555").call("CA3", 2, "+1555").ready("CA1", "RE1", 3);
+    script
+        .call("CA1", 0, "+1555")
+        .call("CA2", 1, "+1555")
+        .call("CA3", 2, "+1555")
+        .ready("CA1", "RE1", 3);
     script.write(&*store).await;
     let of = async |position, limit| -> Vec<(String, u64)> {
         let changes = store.changes_since(position, limit).await.unwrap();
-        changes.into_iter().map(|change| (change.call_sid.to_string(), change.position)).collect()
+        changes
+            .into_iter()
+            .map(|change| (change.call_sid.to_string(), change.position))
+            .collect()
     };
-    assert_eq!(of(0, 10).await, [("CA2".into(), 2), ("CA3".into(), 3), ("CA1".into(), 4)]);
+    assert_eq!(
+        of(0, 10).await,
+        [("CA2".into(), 2), ("CA3".into(), 3), ("CA1".into(), 4)]
+    );
     assert_eq!(of(2, 1).await, [("CA3".into(), 3)]);
     assert_eq!(of(4, 10).await, []);
-    assert_eq!(store.changes_since(3, 9).await.unwrap()[0].status, Status::Recorded);
+    assert_eq!(
+        store.changes_since(3, 9).await.unwrap()[0].status,
+        Status::Recorded
+    );
 }
 
 async fn unreadable_events_are_kept<S: Store>(store: Arc<S>) {
@@ -504,16 +722,36 @@ async fn unreadable_events_are_kept<S: Store>(store: Arc<S>) {
 async fn hostile_texts_are_only_texts<S: Store>(store: Arc<S>) {
     let mut script = begin(&*store).await;
     let nasty = "'; DROP TABLE leads; -- \" \0 \\ %_ * AND NEAR( {} 𝕏 👍🏽 ﷽";
-    script.named_call("CA1", 0, nasty, Some(nasty)).ready("CA1", "RE1", 5);
-    script.transcript("CA1", "RE1", 6, nasty).summary("CA1", "RE1", 7, nasty);
+    script
+        .named_call("CA1", 0, nasty, Some(nasty))
+        .ready("CA1", "RE1", 5);
+    script
+        .transcript("CA1", "RE1", 6, nasty)
+        .summary("CA1", "RE1", 7, nasty);
     script.write(&*store).await;
     let lead = store.lead(&sid("CA1")).await.unwrap().unwrap();
     assert_eq!(lead.transcript.as_deref(), Some(nasty));
     assert_eq!(lead.phone.as_str(), nasty);
-    for query in [nasty, "drop", "near", "'", "\"", "*", "a:*", "x & y", "!drop", "\0", "\\", "word:words"] {
+    for query in [
+        nasty,
+        "drop",
+        "near",
+        "'",
+        "\"",
+        "*",
+        "a:*",
+        "x & y",
+        "!drop",
+        "\0",
+        "\\",
+        "word:words",
+    ] {
         let list = store.list(&q(query), 10, None).await.unwrap();
         assert!(list.leads.len() <= 1, "{query}");
-        let phone = LeadFilter { phone: Some(query.to_owned()), ..LeadFilter::default() };
+        let phone = LeadFilter {
+            phone: Some(query.to_owned()),
+            ..LeadFilter::default()
+        };
         store.list(&phone, 10, None).await.unwrap();
     }
     assert_eq!(found(&*store, q("drop table")).await, ["CA1"]);
@@ -530,7 +768,10 @@ async fn a_large_batch_is_written<S: Store>(store: Arc<S>) {
         script.ready(&format!("CA{n:04}"), &format!("RE{n}"), n);
     }
     script.write(&*store).await;
-    assert_eq!(store.counts().await.unwrap(), vec![(Status::New, 750), (Status::Recorded, 750)]);
+    assert_eq!(
+        store.counts().await.unwrap(),
+        vec![(Status::New, 750), (Status::Recorded, 750)]
+    );
     assert_eq!(store.projection().await.unwrap().position, 2_250);
     assert_eq!(found(&*store, q("dana")).await.len(), 100);
     let calls: Vec<CallSid> = script.states.keys().cloned().collect();

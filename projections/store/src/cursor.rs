@@ -22,7 +22,9 @@ impl Cursor {
 
     /// Reads what [`Cursor::encode`] wrote; else [`StoreError::Cursor`].
     pub fn decode(text: &str) -> Result<Self, StoreError> {
-        let bytes = BASE64URL_NOPAD.decode(text.as_bytes()).map_err(|_| StoreError::Cursor)?;
+        let bytes = BASE64URL_NOPAD
+            .decode(text.as_bytes())
+            .map_err(|_| StoreError::Cursor)?;
         let text = String::from_utf8(bytes).map_err(|_| StoreError::Cursor)?;
         let mut parts = text.splitn(3, '.');
         match (parts.next(), parts.next(), parts.next()) {

@@ -1,6 +1,6 @@
 //! What a database of leads has to do: the traits [`ReadLeads`] and [`WriteLeads`], the types of their rows, the page
 //! cursor, the search words and the errors. The SQL stands in `store-sqlite` and `store-postgres`; the suite that both
-//! pass is [`conformance`] (feature `conformance`).
+//! pass is `conformance.rs` (feature `conformance`).
 //!
 //! To add a column: here in [`Change`], a migration and the statements in both backends, a case in `conformance.rs`,
 //! and a higher `callfold_lead::FOLD_VERSION` so that existing rows are folded again.
@@ -16,7 +16,9 @@ pub mod search;
 #[cfg(feature = "conformance")]
 pub mod testing;
 
-pub use apply::{Batch, Change, Claim, Projection, Resume, StartError, UnreadableEvent, WriteLeads, LEASE_MS};
+pub use apply::{
+    Batch, Change, Claim, LEASE_MS, Projection, Resume, StartError, UnreadableEvent, WriteLeads,
+};
 pub use cursor::Cursor;
 pub use error::{BackendError, StoreError};
 pub use read::{LIMIT_MAX, LeadChange, LeadFilter, Page, ReadLeads};

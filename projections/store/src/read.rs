@@ -42,20 +42,35 @@ pub enum PhoneMatch {
 impl LeadFilter {
     /// How [`LeadFilter::phone`] is compared.
     pub fn phone_match(&self) -> Option<PhoneMatch> {
-        let phone = self.phone.as_deref().map(str::trim).filter(|phone| !phone.is_empty())?;
+        let phone = self
+            .phone
+            .as_deref()
+            .map(str::trim)
+            .filter(|phone| !phone.is_empty())?;
         let digits = phone_digits(phone);
         let is_plain = phone.chars().all(|c| c.is_ascii_digit() || " -().".contains(c));
         let tail = digits.trim_start_matches('0');
         if is_plain && tail.len() >= PHONE_TAIL_DIGITS_MIN {
             return Some(PhoneMatch::Tail(tail.chars().rev().collect()));
         }
-        let is_international = phone.starts_with('+') && phone[1..].chars().all(|c| c.is_ascii_digit() || " -().".contains(c));
-        Some(PhoneMatch::Exactly(if is_international { format!("+{digits}") } else { phone.to_owned() }))
+        let is_international = phone.starts_with('+')
+            && phone[1..]
+                .chars()
+                .all(|c| c.is_ascii_digit() || " -().".contains(c));
+        Some(PhoneMatch::Exactly(if is_international {
+            format!("+{digits}")
+        } else {
+            phone.to_owned()
+        }))
     }
 
     /// The words of [`LeadFilter::q`]: `None` when it does not narrow, an empty list when it finds nothing.
     pub fn words(&self) -> Option<Vec<String>> {
-        self.q.as_deref().map(str::trim).filter(|q| !q.is_empty()).map(query_words)
+        self.q
+            .as_deref()
+            .map(str::trim)
+            .filter(|q| !q.is_empty())
+            .map(query_words)
     }
 
     /// The statuses, each once.
@@ -82,10 +97,13 @@ impl Page {
         let limit = limit as usize;
         let more = leads.len() > limit;
         leads.truncate(limit);
-        let next_cursor = leads
-            .last()
-            .filter(|_| more)
-            .map(|last| Cursor { created_at: last.created_at.0, call_sid: last.call_sid.clone() }.encode());
+        let next_cursor = leads.last().filter(|_| more).map(|last| {
+            Cursor {
+                created_at: last.created_at.0,
+                call_sid: last.call_sid.clone(),
+            }
+            .encode()
+        });
         Self { leads, next_cursor }
     }
 }
@@ -120,7 +138,11 @@ pub trait ReadLeads: Send + Sync {
 
     /// The positions of a call's events, ascending; empty for an unknown call.
     async fn positions(&self, call_sid: &CallSid) -> Result<Vec<u64>, StoreError> {
-        Ok(self.state(call_sid).await?.map(|state| state.positions()).unwrap_or_default())
+        Ok(self
+            .state(call_sid)
+            .await?
+            .map(|state| state.positions())
+            .unwrap_or_default())
     }
 
     /// How many leads there are of each status; statuses without a lead are left out.
@@ -142,8 +164,17 @@ mod tests {
 
     #[test]
     fn numbers_are_compared_as_people_write_them() {
-        let of = |phone: &str| LeadFilter { phone: Some(phone.to_owned()), ..LeadFilter::default() }.phone_match();
-        assert_eq!(of("+972 50-123"), Some(PhoneMatch::Exactly("+97250123".to_owned())));
+        let of = |phone: &str| {
+            LeadFilter {
+                phone: Some(phone.to_owned()),
+                ..LeadFilter::default()
+            }
+            .phone_match()
+        };
+        assert_eq!(
+            of("+972 50-123"),
+            Some(PhoneMatch::Exactly("+97250123".to_owned()))
+        );
         assert_eq!(of("050-1234"), Some(PhoneMatch::Tail("432105".to_owned())));
         assert_eq!(of("anonymous"), Some(PhoneMatch::Exactly("anonymous".to_owned())));
         assert_eq!(of("12"), Some(PhoneMatch::Exactly("12".to_owned())));

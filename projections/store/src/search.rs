@@ -35,7 +35,10 @@ pub fn lead_words(lead: &Lead) -> Vec<String> {
     if let Some(name) = &lead.caller.name {
         add_words(name, &mut words);
     }
-    for text in [&lead.summary_title, &lead.summary, &lead.transcript].into_iter().flatten() {
+    for text in [&lead.summary_title, &lead.summary, &lead.transcript]
+        .into_iter()
+        .flatten()
+    {
         add_words(text, &mut words);
     }
     for point in &lead.summary_points {
@@ -47,10 +50,16 @@ pub fn lead_words(lead: &Lead) -> Vec<String> {
 /// The words of a query: every one has to be the beginning of a word of the lead. Empty when nothing in it can be
 /// searched for, and then nothing is found.
 pub fn query_words(query: &str) -> Vec<String> {
-    let is_number = query.chars().all(|c| c.is_ascii_digit() || " +-().\u{200e}\u{200f}\u{202a}\u{202c}".contains(c));
+    let is_number = query
+        .chars()
+        .all(|c| c.is_ascii_digit() || " +-().\u{200e}\u{200f}\u{202a}\u{202c}".contains(c));
     if is_number {
         let digits = phone_digits(query);
-        return if digits.is_empty() { Vec::new() } else { vec![cut(without_zeros(&digits)).to_owned()] };
+        return if digits.is_empty() {
+            Vec::new()
+        } else {
+            vec![cut(without_zeros(&digits)).to_owned()]
+        };
     }
     let mut words = BTreeSet::new();
     add_words(query, &mut words);
@@ -73,7 +82,9 @@ fn without_zeros(digits: &str) -> &str {
 }
 
 fn cut(word: &str) -> &str {
-    word.char_indices().nth(WORD_CHARS_MAX).map_or(word, |(end, _)| &word[..end])
+    word.char_indices()
+        .nth(WORD_CHARS_MAX)
+        .map_or(word, |(end, _)| &word[..end])
 }
 
 fn add_words(text: &str, words: &mut BTreeSet<String>) {
@@ -87,7 +98,11 @@ fn add_words(text: &str, words: &mut BTreeSet<String>) {
             if c.is_ascii() {
                 word.push(c.to_ascii_lowercase());
             } else {
-                word.extend(c.to_lowercase().filter(|c| c.is_alphanumeric()).map(ordinary_letter));
+                word.extend(
+                    c.to_lowercase()
+                        .filter(|c| c.is_alphanumeric())
+                        .map(ordinary_letter),
+                );
             }
             continue;
         }
@@ -150,7 +165,10 @@ mod tests {
     fn words_are_normalised() {
         assert_eq!(words("שָׁלוֹם, Dana!"), ["dana", "שלומ"]);
         assert_eq!(words("צה\"ל בית־ספר"), ["בית", "ספר", "צהל"]);
-        assert_eq!(words("call 050-123 at 12:30, don't"), ["12", "30", "50123", "at", "call", "dont"]);
+        assert_eq!(
+            words("call 050-123 at 12:30, don't"),
+            ["12", "30", "50123", "at", "call", "dont"]
+        );
         assert_eq!(words("\u{200f}אבא\u{200e}"), ["אבא"]);
         assert_eq!(words("--- '\" 000"), ["0"]);
         assert_eq!(words(&"x".repeat(500))[0].len(), WORD_CHARS_MAX);

@@ -60,7 +60,16 @@ impl TestPostgres {
     pub fn fresh_database(&self) -> String {
         let name = format!("t{}", self.databases.fetch_add(1, Ordering::Relaxed));
         let made = Command::new(self.bin.join("createdb"))
-            .args(["-h", "127.0.0.1", "-p", &self.port.to_string(), "-U", USER, "--maintenance-db=postgres", &name])
+            .args([
+                "-h",
+                "127.0.0.1",
+                "-p",
+                &self.port.to_string(),
+                "-U",
+                USER,
+                "--maintenance-db=postgres",
+                &name,
+            ])
             .output();
         match made {
             Ok(output) if output.status.success() => self.address(&name),
@@ -87,7 +96,12 @@ impl TestPostgres {
             let mut command = match account {
                 Some((uid, gid)) => {
                     let mut command = Command::new("setpriv");
-                    command.args([&format!("--reuid={uid}"), &format!("--regid={gid}"), "--clear-groups", "--"]);
+                    command.args([
+                        &format!("--reuid={uid}"),
+                        &format!("--regid={gid}"),
+                        "--clear-groups",
+                        "--",
+                    ]);
                     command.arg(program);
                     command
                 }
@@ -98,19 +112,35 @@ impl TestPostgres {
         };
         let data = folder.path().join("data");
         let initdb = as_account(&bin.join("initdb"))
-            .args(["--no-sync", "--no-locale", "--encoding=UTF8", "--auth=trust", "-U", USER, "-D"])
+            .args([
+                "--no-sync",
+                "--no-locale",
+                "--encoding=UTF8",
+                "--auth=trust",
+                "-U",
+                USER,
+                "-D",
+            ])
             .arg(&data)
             .output()
             .map_err(|error| format!("initdb did not run: {error}"))?;
         if !initdb.status.success() {
-            return Err(format!("initdb failed: {}", String::from_utf8_lossy(&initdb.stderr)));
+            return Err(format!(
+                "initdb failed: {}",
+                String::from_utf8_lossy(&initdb.stderr)
+            ));
         }
         let port = TcpListener::bind("127.0.0.1:0")
             .and_then(|listener| listener.local_addr())
             .map_err(|error| format!("no free port: {error}"))?
             .port();
         let mut command = as_account(Path::new("/bin/sh"));
-        command.args(["-c", KEEPER, "keeper"]).arg(folder.path()).arg(bin.join("postgres")).arg("-D").arg(&data);
+        command
+            .args(["-c", KEEPER, "keeper"])
+            .arg(folder.path())
+            .arg(bin.join("postgres"))
+            .arg("-D")
+            .arg(&data);
         command.args(["-p", &port.to_string()]);
         for setting in [
             "listen_addresses=127.0.0.1",
@@ -144,11 +174,20 @@ impl TestPostgres {
                 stop(&mut keeper);
                 return Err(format!("postgres did not become ready: {log}"));
             }
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "between two looks at a condition; this function blocks"
+            )]
             std::thread::sleep(Duration::from_millis(50));
         }
         // From here on the keeper deletes it.
         let _kept = folder.keep();
-        Ok(TestPostgres { port, bin, databases: AtomicU32::new(0), keeper })
+        Ok(TestPostgres {
+            port,
+            bin,
+            databases: AtomicU32::new(0),
+            keeper,
+        })
     }
 }
 
@@ -176,7 +215,12 @@ fn find_bin() -> Option<PathBuf> {
         .into_iter()
         .flatten()
         .flatten()
-        .filter_map(|entry| Some((entry.file_name().to_str()?.parse().ok()?, entry.path().join("bin"))))
+        .filter_map(|entry| {
+            Some((
+                entry.file_name().to_str()?.parse().ok()?,
+                entry.path().join("bin"),
+            ))
+        })
         .filter(|(_, bin)| has_initdb(bin))
         .collect();
     installed.sort_unstable();
@@ -188,7 +232,9 @@ fn find_bin() -> Option<PathBuf> {
 
 /// PostgreSQL refuses to run as root: then the folder is given to an account that may do nothing else.
 fn give_to_unprivileged(folder: &Path) -> Result<Option<(u32, u32)>, String> {
-    let owner = fs::metadata(folder).map_err(|error| format!("the temporary folder is gone: {error}"))?.uid();
+    let owner = fs::metadata(folder)
+        .map_err(|error| format!("the temporary folder is gone: {error}"))?
+        .uid();
     if owner != 0 {
         return Ok(None);
     }
@@ -196,10 +242,14 @@ fn give_to_unprivileged(folder: &Path) -> Result<Option<(u32, u32)>, String> {
     let (uid, gid) = ["postgres", "nobody"]
         .into_iter()
         .find_map(|name| {
-            let fields: Vec<&str> = accounts.lines().map(|line| line.split(':').collect()).find(|f: &Vec<&str>| f[0] == name)?;
+            let fields: Vec<&str> = accounts
+                .lines()
+                .map(|line| line.split(':').collect())
+                .find(|f: &Vec<&str>| f[0] == name)?;
             Some((fields.get(2)?.parse().ok()?, fields.get(3)?.parse().ok()?))
         })
         .ok_or("neither an account postgres nor nobody, and PostgreSQL does not run as root")?;
-    chown(folder, Some(uid), Some(gid)).map_err(|error| format!("chown of the temporary folder failed: {error}"))?;
+    chown(folder, Some(uid), Some(gid))
+        .map_err(|error| format!("chown of the temporary folder failed: {error}"))?;
     Ok(Some((uid, gid)))
 }

@@ -93,6 +93,7 @@ macro_rules! events {
         /// A known event in the newest version of its kind.
         #[derive(Debug, Clone, PartialEq, Serialize)]
         #[serde(tag = "kind", content = "data", rename_all = "snake_case")]
+        #[expect(clippy::large_enum_variant, reason = "one is in hand at a time, or boxed where it is kept")]
         pub enum Event { $(
             #[doc = concat!("See [`", stringify!($kind), "`].")]
             $kind($kind)

@@ -87,7 +87,11 @@ impl fmt::Debug for TranscriptReadyV1 {
 
 impl fmt::Debug for SegmentV1 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "SegmentV1({}..{} ms, channel {})", self.start_ms, self.end_ms, self.channel)
+        write!(
+            f,
+            "SegmentV1({}..{} ms, channel {})",
+            self.start_ms, self.end_ms, self.channel
+        )
     }
 }
 

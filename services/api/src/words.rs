@@ -15,6 +15,7 @@ pub(crate) struct Words {
 
     // States
     pub(crate) state_new: &'static str,
+    pub(crate) state_ended: &'static str,
     pub(crate) state_recording: &'static str,
     pub(crate) state_recorded: &'static str,
     pub(crate) state_downloaded: &'static str,
@@ -134,6 +135,7 @@ pub(crate) static HEBREW: Words = Words {
     sign_out: "יציאה",
 
     state_new: "בשיחה עכשיו",
+    state_ended: "השיחה הסתיימה, ממתין להקלטה",
     state_recording: "מקליט הודעה",
     state_recorded: "ההקלטה בדרך",
     state_downloaded: "מתמלל…",

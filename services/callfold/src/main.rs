@@ -6,7 +6,14 @@ use callfold::cli::{Cli, Command};
 use clap::Parser;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(asked) => {
+            // Help and version are answers, not errors. Where there is nobody to print to, nothing can be said.
+            let _ = asked.print();
+            return ExitCode::from(if asked.use_stderr() { callfold_kit::config::EXIT_USAGE } else { 0 });
+        }
+    };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {

@@ -35,12 +35,19 @@ mod tests {
 
     #[test]
     fn delays_grow_up_to_the_bound_and_spread_by_the_jitter() {
-        let backoff =
-            Backoff { base: Duration::from_secs(1), max: Duration::from_secs(60), factor: 3.0, jitter: 0.2 };
+        let backoff = Backoff {
+            base: Duration::from_secs(1),
+            max: Duration::from_secs(60),
+            factor: 3.0,
+            jitter: 0.2,
+        };
         let mut rng = rand::rngs::StdRng::seed_from_u64(1);
         for (attempt, middle) in [(1, 1.0), (2, 3.0), (3, 9.0), (9, 60.0), (u32::MAX, 60.0)] {
             let delay = backoff.delay(attempt, &mut rng).as_secs_f64();
-            assert!((middle * 0.8..=middle * 1.2).contains(&delay), "attempt {attempt}: {delay}");
+            assert!(
+                (middle * 0.8..=middle * 1.2).contains(&delay),
+                "attempt {attempt}: {delay}"
+            );
         }
     }
 }

@@ -107,7 +107,11 @@ pub fn find_server(source: &dyn Source) -> Result<PathBuf, BrokerError> {
 
 /// Runs `nats-server --version`: `nats-server: v2.10.27`.
 fn version(path: &Path) -> Option<(u32, u32)> {
-    let output = Command::new(path).arg("--version").stdin(Stdio::null()).output().ok()?;
+    let output = Command::new(path)
+        .arg("--version")
+        .stdin(Stdio::null())
+        .output()
+        .ok()?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let mut numbers = text.split_once(": v")?.1.trim().split('.');
     Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
@@ -163,7 +167,11 @@ impl Broker {
             lock,
         };
         let (orders, inbox) = channel();
-        let (report, state) = watch::channel(State { pid: None, starts: 0, over: false });
+        let (report, state) = watch::channel(State {
+            pid: None,
+            starts: 0,
+            over: false,
+        });
         let (started, first) = channel();
         let (user, password) = (launch.user.clone(), launch.password.clone());
         // A thread of its own, for the signal that kills the server at its parent's death is bound to the thread that
@@ -175,7 +183,11 @@ impl Broker {
                 match child {
                     Ok((child, port)) => {
                         launch.port = Some(port);
-                        report.send_replace(State { pid: Some(child.id()), starts: 1, over: false });
+                        report.send_replace(State {
+                            pid: Some(child.id()),
+                            starts: 1,
+                            over: false,
+                        });
                         if started.send(Ok(port)).is_ok() {
                             look_after(&launch, child, &inbox, &report);
                         }
@@ -185,16 +197,38 @@ impl Broker {
                         drop(started.send(Err(error)));
                     }
                 }
-                report.send_modify(|state| *state = State { pid: None, over: true, ..*state });
+                report.send_modify(|state| {
+                    *state = State {
+                        pid: None,
+                        over: true,
+                        ..*state
+                    }
+                });
             })
-            .map_err(|source| BrokerError::Spawn { path: server.to_owned(), source })?;
-        let port = first.recv().map_err(|_| BrokerError::NotUp { log: folder.join("nats.log") })??;
-        Ok(Self { port, user, password, orders, state })
+            .map_err(|source| BrokerError::Spawn {
+                path: server.to_owned(),
+                source,
+            })?;
+        let port = first.recv().map_err(|_| BrokerError::NotUp {
+            log: folder.join("nats.log"),
+        })??;
+        Ok(Self {
+            port,
+            user,
+            password,
+            orders,
+            state,
+        })
     }
 
     /// `nats://user:password@127.0.0.1:port`
     pub fn url(&self) -> String {
-        format!("nats://{}:{}@127.0.0.1:{}", self.user, self.password.expose(), self.port)
+        format!(
+            "nats://{}:{}@127.0.0.1:{}",
+            self.user,
+            self.password.expose(),
+            self.port
+        )
     }
 
     /// The port it listens on, the same for its whole life.
@@ -227,7 +261,11 @@ impl Broker {
         let mut state = self.state.clone();
         let starts = state.borrow_and_update().starts;
         self.order(Order::Kill);
-        drop(state.wait_for(|state| state.over || (state.starts > starts && state.pid.is_some())).await);
+        drop(
+            state
+                .wait_for(|state| state.over || (state.starts > starts && state.pid.is_some()))
+                .await,
+        );
     }
 
     /// Kills it (`SIGKILL`) and blocks for the moment that takes: a test's store is deleted next.
@@ -267,15 +305,25 @@ impl Drop for Broker {
 /// Takes the lock of a store. The server inherits it, so it is free only when the server is gone, too.
 fn lock_store(folder: &Path, patience: Duration) -> Result<File, BrokerError> {
     let path = folder.join("lock");
-    let prepare = |source| BrokerError::Prepare { path: path.clone(), source };
-    let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(prepare)?;
+    let prepare = |source| BrokerError::Prepare {
+        path: path.clone(),
+        source,
+    };
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .map_err(prepare)?;
     let deadline = Instant::now() + patience;
     loop {
         match file.try_lock() {
             Ok(()) => return Ok(file),
             Err(std::fs::TryLockError::Error(source)) => return Err(prepare(source)),
             // The server of a process that was killed a moment ago may still be dying.
-            Err(std::fs::TryLockError::WouldBlock) if Instant::now() < deadline => pause(Duration::from_millis(20)),
+            Err(std::fs::TryLockError::WouldBlock) if Instant::now() < deadline => {
+                pause(Duration::from_millis(20))
+            }
             Err(std::fs::TryLockError::WouldBlock) => return Err(BrokerError::InUse(folder.to_owned())),
         }
     }
@@ -311,7 +359,10 @@ impl Launch {
             std::fs::remove_dir_all(&ports).map_err(prepare(&ports))?;
         }
         create_private_folder(&ports).map_err(prepare(&ports))?;
-        let spawn = |source| BrokerError::Spawn { path: self.server.clone(), source };
+        let spawn = |source| BrokerError::Spawn {
+            path: self.server.clone(),
+            source,
+        };
         let mut command = Command::new(&self.server);
         command
             .arg("-c")
@@ -329,7 +380,10 @@ impl Launch {
             .stderr(log)
             // A Ctrl-C at the terminal is for us; we stop the server when its clients are done.
             .process_group(0);
-        inherit(&mut command, self.lock.try_clone().map_err(prepare(&self.folder))?);
+        inherit(
+            &mut command,
+            self.lock.try_clone().map_err(prepare(&self.folder))?,
+        );
         let mut child = command.spawn().map_err(spawn)?;
         let deadline = Instant::now() + START_TIMEOUT;
         loop {
@@ -367,7 +421,10 @@ fn inherit(command: &mut Command, lock: File) {
     };
     // SAFETY: between fork and exec only async-signal-safe calls are made: fcntl, prctl and getppid through rustix,
     // which neither allocates nor takes locks for them.
-    #[expect(unsafe_code, reason = "there is no other way to bind a child's life to its parent's")]
+    #[expect(
+        unsafe_code,
+        reason = "there is no other way to bind a child's life to its parent's"
+    )]
     unsafe {
         command.pre_exec(prepare);
     }
@@ -375,11 +432,16 @@ fn inherit(command: &mut Command, lock: File) {
 
 /// `{"nats":["nats://127.0.0.1:4222"],…}` in a file named after the process.
 fn read_port(folder: &Path) -> Option<u16> {
-    let entry = std::fs::read_dir(folder).ok()?.flatten().find(|e| e.path().extension().is_some_and(|x| x == "ports"))?;
+    let entry = std::fs::read_dir(folder)
+        .ok()?
+        .flatten()
+        .find(|e| e.path().extension().is_some_and(|x| x == "ports"))?;
     let text = std::fs::read_to_string(entry.path()).ok()?;
     let ports: serde_json::Value = serde_json::from_str(&text).ok()?;
     let urls = ports.get("nats")?.as_array()?;
-    urls.iter().filter_map(|url| url.as_str()?.rsplit_once(':')?.1.parse().ok()).next()
+    urls.iter()
+        .filter_map(|url| url.as_str()?.rsplit_once(':')?.1.parse().ok())
+        .next()
 }
 
 fn signal(child: &Child, signal: Signal) {
@@ -442,7 +504,8 @@ fn look_after(launch: &Launch, mut child: Child, inbox: &Receiver<Order>, report
             Ok(Some(status)) => {
                 report.send_modify(|state| state.pid = None);
                 tracing::error!(
-                    exit.code = status.code(), exit.signal = status.signal(),
+                    exit.code = status.code(),
+                    exit.signal = status.signal(),
                     "nats-server ended and is started again; its log is in the data folder"
                 );
                 pause(RESTART_PAUSE);
@@ -455,7 +518,9 @@ fn look_after(launch: &Launch, mut child: Child, inbox: &Receiver<Order>, report
                         });
                     }
                     // The next round tries again: the child that ended stays ended.
-                    Err(error) => tracing::error!(error = %crate::chain::chain(&error), "nats-server does not start"),
+                    Err(error) => {
+                        tracing::error!(error = %crate::chain::chain(&error), "nats-server does not start")
+                    }
                 }
             }
             Err(error) => tracing::error!(%error, "could not look after nats-server"),

@@ -20,7 +20,10 @@ pub struct SystemClock;
 
 impl Clock for SystemClock {
     fn now(&self) -> UnixMillis {
-        #[expect(clippy::disallowed_methods, reason = "the one place where the machine's clock is read")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the one place where the machine's clock is read"
+        )]
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         let millis = match since {
             Ok(after) => i64::try_from(after.as_millis()).unwrap_or(i64::MAX),

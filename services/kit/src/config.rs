@@ -80,7 +80,11 @@ pub struct Settings<'a> {
 impl<'a> Settings<'a> {
     /// Reads from `source`.
     pub fn new(source: &'a dyn Source) -> Self {
-        Self { source, mistakes: Vec::new(), known: BTreeSet::new() }
+        Self {
+            source,
+            mistakes: Vec::new(),
+            known: BTreeSet::new(),
+        }
     }
 
     /// A text; an empty one counts as unset.
@@ -124,7 +128,11 @@ impl<'a> Settings<'a> {
 
     /// Yes or no: `1`, `true`, `yes`, `on` and their opposites.
     pub fn flag(&mut self, name: &str, default: bool) -> bool {
-        match self.text(name).map(|text| text.trim().to_ascii_lowercase()).as_deref() {
+        match self
+            .text(name)
+            .map(|text| text.trim().to_ascii_lowercase())
+            .as_deref()
+        {
             None => default,
             Some("1" | "true" | "yes" | "on") => true,
             Some("0" | "false" | "no" | "off") => false,
@@ -137,7 +145,10 @@ impl<'a> Settings<'a> {
 
     /// Remembers a mistake that a section found itself.
     pub fn mistake(&mut self, name: &str, what: impl Into<String>) {
-        self.mistakes.push(Mistake { name: name.to_owned(), what: what.into() });
+        self.mistakes.push(Mistake {
+            name: name.to_owned(),
+            what: what.into(),
+        });
     }
 
     /// Every setting that was asked for so far.
@@ -147,7 +158,11 @@ impl<'a> Settings<'a> {
 
     /// All mistakes, or nothing.
     pub fn finish(self) -> Result<(), ConfigErrors> {
-        if self.mistakes.is_empty() { Ok(()) } else { Err(ConfigErrors(self.mistakes)) }
+        if self.mistakes.is_empty() {
+            Ok(())
+        } else {
+            Err(ConfigErrors(self.mistakes))
+        }
     }
 }
 
@@ -157,8 +172,9 @@ mod tests {
 
     #[test]
     fn all_mistakes_are_told_at_once_and_without_values() {
-        let source: BTreeMap<String, String> =
-            [("A", "x1secret"), ("B", "99"), ("C", "maybe"), ("D", " ")].map(|(k, v)| (k.into(), v.into())).into();
+        let source: BTreeMap<String, String> = [("A", "x1secret"), ("B", "99"), ("C", "maybe"), ("D", " ")]
+            .map(|(k, v)| (k.into(), v.into()))
+            .into();
         let mut settings = Settings::new(&source);
         assert_eq!(settings.parse("A", 7_u32, "a number"), 7);
         assert_eq!(settings.number("B", 5, 1, 10, "seconds"), 5);

@@ -36,7 +36,10 @@ pub struct Health {
 
 impl Default for Health {
     fn default() -> Self {
-        Self { parts: Arc::default(), changed: Arc::new(watch::channel(0).0) }
+        Self {
+            parts: Arc::default(),
+            changed: Arc::new(watch::channel(0).0),
+        }
     }
 }
 
@@ -49,15 +52,25 @@ impl Health {
     /// Adds a part, not ready yet. With the gateway in the process only the gateway gates readiness: calls are
     /// accepted even when the rest waits.
     pub fn part(&self, name: impl Into<String>, gates: bool) -> Part {
-        let part = Part { name: name.into(), health: self.clone() };
-        part.set(PartState { ready: false, gates, reason: Some("starting".to_owned()) });
+        let part = Part {
+            name: name.into(),
+            health: self.clone(),
+        };
+        part.set(PartState {
+            ready: false,
+            gates,
+            reason: Some("starting".to_owned()),
+        });
         part
     }
 
     /// The state of all parts.
     pub fn readiness(&self) -> Readiness {
         let parts = self.parts.read().unwrap_or_else(PoisonError::into_inner).clone();
-        Readiness { ready: parts.values().all(|part| part.ready || !part.gates), parts }
+        Readiness {
+            ready: parts.values().all(|part| part.ready || !part.gates),
+            parts,
+        }
     }
 
     /// Waits until every part, gating or not, is ready.
@@ -90,7 +103,11 @@ pub struct Part {
 
 impl Part {
     fn set(&self, state: PartState) {
-        self.health.parts.write().unwrap_or_else(PoisonError::into_inner).insert(self.name.clone(), state);
+        self.health
+            .parts
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(self.name.clone(), state);
         self.health.changed.send_modify(|n| *n += 1);
     }
 
@@ -101,16 +118,28 @@ impl Part {
 
     /// It can do its work.
     pub fn ready(&self) {
-        self.set(PartState { ready: true, gates: self.gates(), reason: None });
+        self.set(PartState {
+            ready: true,
+            gates: self.gates(),
+            reason: None,
+        });
     }
 
     /// It can do its work, with a remark.
     pub fn ready_with(&self, remark: impl Into<String>) {
-        self.set(PartState { ready: true, gates: self.gates(), reason: Some(remark.into()) });
+        self.set(PartState {
+            ready: true,
+            gates: self.gates(),
+            reason: Some(remark.into()),
+        });
     }
 
     /// It cannot do its work.
     pub fn not_ready(&self, reason: impl Into<String>) {
-        self.set(PartState { ready: false, gates: self.gates(), reason: Some(reason.into()) });
+        self.set(PartState {
+            ready: false,
+            gates: self.gates(),
+            reason: Some(reason.into()),
+        });
     }
 }

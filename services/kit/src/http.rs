@@ -22,7 +22,10 @@ pub fn install_tls() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         // An error means that the process chose one before: that one serves as well.
-        if rustls::crypto::ring::default_provider().install_default().is_err() {
+        if rustls::crypto::ring::default_provider()
+            .install_default()
+            .is_err()
+        {
             tracing::debug!("a TLS provider was installed before");
         }
     });
@@ -43,8 +46,11 @@ pub fn client_builder() -> reqwest::ClientBuilder {
 pub async fn serve(listener: TcpListener, router: Router, lifecycle: Lifecycle) -> Result<(), BoxError> {
     let soft = lifecycle.soft();
     let hard = lifecycle.hard();
-    let served = axum::serve(listener, router.into_make_service_with_connect_info::<std::net::SocketAddr>())
-        .with_graceful_shutdown(async move { soft.cancelled().await });
+    let served = axum::serve(
+        listener,
+        router.into_make_service_with_connect_info::<std::net::SocketAddr>(),
+    )
+    .with_graceful_shutdown(async move { soft.cancelled().await });
     tokio::select! {
         // Dropping the server at the hard stop cuts connections, which is what a hard stop is for.
         ended = std::future::IntoFuture::into_future(served) => ended.map_err(Into::into),
@@ -69,7 +75,11 @@ pub fn ops_router(health: Health, metrics: Metrics) -> Router {
 
 async fn readyz(State(ops): State<Ops>) -> Response {
     let readiness = ops.health.readiness();
-    let status = if readiness.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let status = if readiness.ready {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
     (status, Json(readiness)).into_response()
 }
 

@@ -80,7 +80,10 @@ impl Lifecycle {
                 Err(_) => LifecycleError::Panicked { name },
             };
             // The first failure is the cause; what follows it is its effect.
-            this.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(failure);
+            this.failure
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .get_or_insert(failure);
             this.soft.cancel();
         });
     }
@@ -105,7 +108,9 @@ impl Lifecycle {
         let mut stuck = false;
         if tokio::time::timeout(grace, self.tasks.wait()).await.is_err() {
             self.hard.cancel();
-            stuck = tokio::time::timeout(Duration::from_secs(5), self.tasks.wait()).await.is_err();
+            stuck = tokio::time::timeout(Duration::from_secs(5), self.tasks.wait())
+                .await
+                .is_err();
         }
         self.hard.cancel();
         match self.failure.lock().unwrap_or_else(PoisonError::into_inner).take() {
@@ -124,7 +129,10 @@ mod tests {
     async fn a_task_that_ends_by_itself_is_an_error_with_its_name() {
         let life = Lifecycle::new();
         life.spawn("reader", async { Ok(()) });
-        let error = life.stopped(Duration::from_secs(5)).await.expect_err("it ended by itself");
+        let error = life
+            .stopped(Duration::from_secs(5))
+            .await
+            .expect_err("it ended by itself");
         assert_eq!(error.to_string(), "the task `reader` ended by itself");
     }
 

@@ -18,7 +18,9 @@ type GaugeFamily = Family<Labels, Gauge<f64, AtomicU64>>;
 type HistogramFamily = Family<Labels, Histogram, fn() -> Histogram>;
 
 fn seconds_histogram() -> Histogram {
-    Histogram::new([0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0])
+    Histogram::new([
+        0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0,
+    ])
 }
 
 macro_rules! metrics {
@@ -126,7 +128,10 @@ impl Default for Metrics {
 }
 
 fn own(labels: &[(&'static str, &str)]) -> Labels {
-    labels.iter().map(|(name, value)| (*name, (*value).to_owned())).collect()
+    labels
+        .iter()
+        .map(|(name, value)| (*name, (*value).to_owned()))
+        .collect()
 }
 
 impl Metrics {
@@ -157,7 +162,9 @@ impl Metrics {
 
     /// Notes a duration in seconds.
     pub fn observe(&self, name: HistogramName, labels: &[(&'static str, &str)], seconds: f64) {
-        self.histograms[name as usize].get_or_create(&own(labels)).observe(seconds);
+        self.histograms[name as usize]
+            .get_or_create(&own(labels))
+            .observe(seconds);
     }
 
     /// The text that `/metrics` answers (OpenMetrics).
@@ -167,7 +174,8 @@ impl Metrics {
         if encode(&mut text, &self.registry).is_err() {
             tracing::error!("could not encode the metrics");
         }
-        text
+        // The encoder writes `name{}` where there are no labels: allowed, but not what people search for.
+        text.replace("{} ", " ")
     }
 }
 
@@ -182,8 +190,14 @@ mod tests {
         metrics.set(GaugeName::ProjectorLag, &[], 3.0);
         metrics.observe(HistogramName::WebhookSeconds, &[("route", "voice")], 0.004);
         let text = metrics.render();
-        assert!(text.contains("callfold_webhooks_total{route=\"voice\",outcome=\"ok\"} 1"), "{text}");
+        assert!(
+            text.contains("callfold_webhooks_total{route=\"voice\",outcome=\"ok\"} 1"),
+            "{text}"
+        );
         assert!(text.contains("callfold_projector_lag_events 3.0"), "{text}");
-        assert!(text.contains("callfold_webhook_seconds_count{route=\"voice\"} 1"), "{text}");
+        assert!(
+            text.contains("callfold_webhook_seconds_count{route=\"voice\"} 1"),
+            "{text}"
+        );
     }
 }

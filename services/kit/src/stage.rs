@@ -22,7 +22,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use callfold_schema::event::{FailureClass, StageFailed};
-use callfold_schema::{CallSid, Event, Key, Lane, NewEvent, Record, RecordingSid, Run, Stage, Subject, UnixMillis};
+use callfold_schema::{
+    CallSid, Event, Key, Lane, NewEvent, Record, RecordingSid, Run, Stage, Subject, UnixMillis,
+};
 use futures::FutureExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
@@ -97,7 +99,11 @@ pub struct Failure {
 impl Failure {
     /// A failure without a wish for a delay.
     pub fn new(class: FailureClass, text: impl Into<String>) -> Self {
-        Self { class, text: text.into(), after: None }
+        Self {
+            class,
+            text: text.into(),
+            after: None,
+        }
     }
 }
 
@@ -187,8 +193,13 @@ impl StagePolicy {
             3_600_000,
             "milliseconds",
         );
-        let max =
-            settings.number("CALLFOLD_RETRY_MAX_MS", millis(defaults.backoff.max), 1, 86_400_000, "milliseconds");
+        let max = settings.number(
+            "CALLFOLD_RETRY_MAX_MS",
+            millis(defaults.backoff.max),
+            1,
+            86_400_000,
+            "milliseconds",
+        );
         Self {
             slots: usize::try_from(slots).unwrap_or(defaults.slots),
             attempts_max: u32::try_from(attempts).unwrap_or(defaults.attempts_max),
@@ -252,7 +263,9 @@ impl Held {
     }
 
     fn taken(&mut self, delivery: Option<Delivery>) -> Option<Delivery> {
-        self.bytes -= delivery.as_ref().map_or(0, |delivery| delivery.event.payload.len());
+        self.bytes -= delivery
+            .as_ref()
+            .map_or(0, |delivery| delivery.event.payload.len());
         delivery
     }
 
@@ -287,8 +300,15 @@ pub async fn run_stage(
     deps: StageDeps,
 ) -> Result<(), BoxError> {
     let stage = handler.stage();
-    let context =
-        Arc::new(Context { bus, handler, stage, policy, deps, requested: Mutex::default(), in_hand: Mutex::default() });
+    let context = Arc::new(Context {
+        bus,
+        handler,
+        stage,
+        policy,
+        deps,
+        requested: Mutex::default(),
+        in_hand: Mutex::default(),
+    });
     let mut new = context.open(Lane::New).await?;
     let mut again = context.open(Lane::Again).await?;
     context.deps.health.ready();
@@ -315,7 +335,11 @@ pub async fn run_stage(
         let mut trouble = None;
         let free = running.len() < context.policy.slots;
         // A retry or a re-run may start with this permit only; one that is not used goes back below.
-        let mut second = if free { Arc::clone(&second_slots).try_acquire_owned().ok() } else { None };
+        let mut second = if free {
+            Arc::clone(&second_slots).try_acquire_owned().ok()
+        } else {
+            None
+        };
         // 1. Fresh messages of new calls; retries that come before them step aside. When there is no room to step to
         // and no slot for them, they are left at the server.
         if free && let Some(delivery) = held.first() {
@@ -392,7 +416,10 @@ pub async fn run_stage(
             }
         }
         if let Some((lane, error)) = trouble {
-            context.deps.metrics.count(CounterName::PullErrors, &[("stage", stage.token())]);
+            context
+                .deps
+                .metrics
+                .count(CounterName::PullErrors, &[("stage", stage.token())]);
             context.deps.health.not_ready("the broker does not answer");
             tracing::warn!(stage = %stage, error = %chain(&*error), "could not pull work; trying again");
             tokio::select! {
@@ -405,7 +432,9 @@ pub async fn run_stage(
                     context.deps.health.ready();
                 }
                 Err(error @ BusError::ConsumerDiffers { .. }) => return Err(error.into()),
-                Err(error) => tracing::warn!(stage = %stage, error = %chain(&error), "the broker is still away"),
+                Err(error) => {
+                    tracing::warn!(stage = %stage, error = %chain(&error), "the broker is still away")
+                }
             }
         }
     }
@@ -424,7 +453,10 @@ pub async fn run_stage(
     }
     context.gauges(0, 0);
     // The process may end next: acknowledgements still in the client's buffer go out first.
-    if tokio::time::timeout(HARD_STOP_PUBLISH, context.bus.flush()).await.is_err() {
+    if tokio::time::timeout(HARD_STOP_PUBLISH, context.bus.flush())
+        .await
+        .is_err()
+    {
         tracing::debug!("the last acknowledgements did not go out; the redeliveries find their answers");
     }
     Ok(())
@@ -448,9 +480,16 @@ struct LetGo {
 
 impl Drop for LetGo {
     fn drop(&mut self) {
-        let mut in_hand = self.context.in_hand.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut in_hand = self
+            .context
+            .in_hand
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         // A job that answered let go before, and its message may have come again and been taken since.
-        if in_hand.get(&self.position).is_some_and(|in_hand| in_hand.taken == self.taken) {
+        if in_hand
+            .get(&self.position)
+            .is_some_and(|in_hand| in_hand.taken == self.taken)
+        {
             in_hand.remove(&self.position);
         }
     }
@@ -475,7 +514,10 @@ impl Context {
         let mut in_hand = self.in_hand.lock().unwrap_or_else(PoisonError::into_inner);
         match in_hand.entry(delivery.event.position) {
             Entry::Vacant(entry) => {
-                entry.insert(InHand { taken: delivery.delivery, latest: delivery.delivery });
+                entry.insert(InHand {
+                    taken: delivery.delivery,
+                    latest: delivery.delivery,
+                });
                 Some(delivery)
             }
             Entry::Occupied(mut entry) => {
@@ -488,12 +530,17 @@ impl Context {
     /// The latest delivery of a message in hand: what the next one is counted from.
     fn latest(&self, delivery: &Delivery) -> u64 {
         let in_hand = self.in_hand.lock().unwrap_or_else(PoisonError::into_inner);
-        in_hand.get(&delivery.event.position).map_or(delivery.delivery, |in_hand| in_hand.latest)
+        in_hand
+            .get(&delivery.event.position)
+            .map_or(delivery.delivery, |in_hand| in_hand.latest)
     }
 
     /// Before the server is answered: the message may come again at once.
     fn let_go(&self, delivery: &Delivery) {
-        self.in_hand.lock().unwrap_or_else(PoisonError::into_inner).remove(&delivery.event.position);
+        self.in_hand
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&delivery.event.position);
     }
 
     fn hold(&self, held: &mut Held, lane: Lane, delivery: Option<Delivery>) {
@@ -502,13 +549,23 @@ impl Context {
         }
     }
 
-    fn start(self: &Arc<Self>, running: &mut JoinSet<()>, delivery: Delivery, second: Option<OwnedSemaphorePermit>) {
+    fn start(
+        self: &Arc<Self>,
+        running: &mut JoinSet<()>,
+        delivery: Delivery,
+        second: Option<OwnedSemaphorePermit>,
+    ) {
         let context = Arc::clone(self);
-        let span = tracing::info_span!("job", job.stage = %self.stage, job.position = delivery.event.position);
+        let span =
+            tracing::info_span!("job", job.stage = %self.stage, job.position = delivery.event.position);
         running.spawn(
             async move {
                 let (position, taken) = (delivery.event.position, delivery.delivery);
-                let let_go = LetGo { context: Arc::clone(&context), position, taken };
+                let let_go = LetGo {
+                    context: Arc::clone(&context),
+                    position,
+                    taken,
+                };
                 context.work(delivery).await;
                 drop((let_go, second));
             }
@@ -547,8 +604,14 @@ impl Context {
     }
 
     async fn ack(&self, delivery: &Delivery, outcome: &'static str) {
-        self.requested.lock().unwrap_or_else(PoisonError::into_inner).remove(&delivery.event.position);
-        self.deps.metrics.count(CounterName::StageJobs, &[("stage", self.stage.token()), ("outcome", outcome)]);
+        self.requested
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&delivery.event.position);
+        self.deps.metrics.count(
+            CounterName::StageJobs,
+            &[("stage", self.stage.token()), ("outcome", outcome)],
+        );
         self.let_go(delivery);
         if let Err(error) = delivery.ack().await {
             tracing::debug!(error = %chain(&*error), "could not acknowledge; the redelivery finds the answer");
@@ -624,7 +687,8 @@ impl Context {
                 // Said once: a redelivery that this process asked for was said before.
                 if delivery.delivery == 1 || !self.was_requested(&delivery) {
                     let failure = Failure::new(FailureClass::NotYet, text);
-                    self.tell(&delivery, &job, 0, failure, Some(after), elapsed_ms).await;
+                    self.tell(&delivery, &job, 0, failure, Some(after), elapsed_ms)
+                        .await;
                 }
                 self.again_after(&delivery, after).await;
             }
@@ -667,8 +731,8 @@ impl Context {
 
     async fn finish(&self, delivery: &Delivery, job: &Job, event: Event, elapsed_ms: u64) {
         let key = Key::stage(job.recording.clone(), job.run);
-        let event =
-            NewEvent::new(job.call_sid.clone(), key, self.deps.clock.now(), event).caused_by(&job.record.envelope);
+        let event = NewEvent::new(job.call_sid.clone(), key, self.deps.clock.now(), event)
+            .caused_by(&job.record.envelope);
         match self.publish(delivery, &event).await {
             Ok(_) => {
                 tracing::info!(
@@ -682,7 +746,9 @@ impl Context {
                 self.fail(delivery, job, failure, false, elapsed_ms).await;
             }
             // The hard stop came first: the message comes again and its work is done again.
-            Err(error) => tracing::warn!(call.id = %job.call_sid, error = %chain(&error), "an answer was not recorded"),
+            Err(error) => {
+                tracing::warn!(call.id = %job.call_sid, error = %chain(&error), "an answer was not recorded")
+            }
         }
     }
 
@@ -692,14 +758,19 @@ impl Context {
         self.deps.metrics.count(CounterName::StageFailures, &labels);
         let delay = (retry && job.attempt < self.policy.attempts_max).then(|| {
             let backoff = self.policy.backoff.delay(job.attempt, &mut rand::rng());
-            failure.after.map_or(backoff, |after| after.min(AFTER_MAX).max(backoff))
+            failure
+                .after
+                .map_or(backoff, |after| after.min(AFTER_MAX).max(backoff))
         });
         tracing::warn!(
             call.id = %job.call_sid, recording.id = %job.recording, failure.class = failure.class.token(),
             "attempt {} of {} to {} call {} failed: {}", job.attempt, self.policy.attempts_max, self.stage,
             job.call_sid, failure.text
         );
-        if !self.tell(delivery, job, job.attempt, failure, delay, elapsed_ms).await {
+        if !self
+            .tell(delivery, job, job.attempt, failure, delay, elapsed_ms)
+            .await
+        {
             return;
         }
         match delay {
@@ -719,8 +790,12 @@ impl Context {
         elapsed_ms: u64,
     ) -> bool {
         let now = self.deps.clock.now();
-        let next_attempt_at =
-            delay.map(|delay| UnixMillis(now.0.saturating_add(i64::try_from(delay.as_millis()).unwrap_or(i64::MAX))));
+        let next_attempt_at = delay.map(|delay| {
+            UnixMillis(
+                now.0
+                    .saturating_add(i64::try_from(delay.as_millis()).unwrap_or(i64::MAX)),
+            )
+        });
         let event = StageFailed {
             attempts_max: self.policy.attempts_max,
             class: failure.class,
@@ -732,10 +807,16 @@ impl Context {
         self.publish_failure(delivery, job, attempt, event).await
     }
 
-    async fn publish_failure(&self, delivery: &Delivery, job: &Job, attempt: u32, event: StageFailed) -> bool {
+    async fn publish_failure(
+        &self,
+        delivery: &Delivery,
+        job: &Job,
+        attempt: u32,
+        event: StageFailed,
+    ) -> bool {
         let key = Key::failure(job.recording.clone(), job.run, self.stage, attempt);
-        let event =
-            NewEvent::new(job.call_sid.clone(), key, self.deps.clock.now(), event).caused_by(&job.record.envelope);
+        let event = NewEvent::new(job.call_sid.clone(), key, self.deps.clock.now(), event)
+            .caused_by(&job.record.envelope);
         match self.publish(delivery, &event).await {
             Ok(_) => true,
             Err(error) => {
@@ -781,12 +862,21 @@ impl Context {
         if self.bus.find(&answer).await?.is_some() {
             return Ok(Account::Settled);
         }
-        let failure = |attempt| subject(stage_failed, Key::failure(job.recording.clone(), job.run, self.stage, attempt));
+        let failure = |attempt| {
+            subject(
+                stage_failed,
+                Key::failure(job.recording.clone(), job.run, self.stage, attempt),
+            )
+        };
         let mut attempts = 0;
         let mut last: Option<StageFailed> = None;
         while let Some(found) = self.bus.find(&failure(attempts + 1)).await? {
             attempts += 1;
-            if let Ok(Record { event: Event::StageFailed(event), .. }) = found.decode() {
+            if let Ok(Record {
+                event: Event::StageFailed(event),
+                ..
+            }) = found.decode()
+            {
                 last = Some(event);
             }
         }
@@ -798,7 +888,9 @@ impl Context {
             && due.0 > now.0 + 1_000
         {
             // The server forgot the delay (it restarted): the next attempt is not due yet.
-            return Ok(Account::NotDue(Duration::from_millis(u64::try_from(due.0 - now.0).unwrap_or(0))));
+            return Ok(Account::NotDue(Duration::from_millis(
+                u64::try_from(due.0 - now.0).unwrap_or(0),
+            )));
         }
         let explained = delivery.delivery == 1
             || self.was_requested(delivery)
@@ -822,12 +914,19 @@ impl Context {
         };
         self.deps.metrics.count(
             CounterName::StageFailures,
-            &[("stage", self.stage.token()), ("class", FailureClass::WorkerLost.token())],
+            &[
+                ("stage", self.stage.token()),
+                ("class", FailureClass::WorkerLost.token()),
+            ],
         );
         if !self.publish_failure(delivery, job, attempts, lost).await {
             return Err("the broker is away".into());
         }
-        Ok(if last_attempt { Account::Settled } else { Account::Attempt(attempts + 1) })
+        Ok(if last_attempt {
+            Account::Settled
+        } else {
+            Account::Attempt(attempts + 1)
+        })
     }
 }
 

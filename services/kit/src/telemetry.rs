@@ -18,7 +18,10 @@ impl TelemetryConfig {
     pub fn from_settings(settings: &mut Settings<'_>) -> Self {
         let filter = settings.text("CALLFOLD_LOG").unwrap_or_else(|| "info".to_owned());
         if EnvFilter::try_new(&filter).is_err() {
-            settings.mistake("CALLFOLD_LOG", "is not a log filter such as `info,callfold_gateway=debug`");
+            settings.mistake(
+                "CALLFOLD_LOG",
+                "is not a log filter such as `info,callfold_gateway=debug`",
+            );
         }
         let json = match settings.text("CALLFOLD_LOG_FORMAT").as_deref() {
             None | Some("text") => false,
@@ -38,10 +41,20 @@ impl TelemetryConfig {
         let filter = EnvFilter::try_new(&self.filter).unwrap_or_else(|_| EnvFilter::new("info"));
         let registry = tracing_subscriber::registry().with(filter);
         let started = if self.json {
-            registry.with(tracing_subscriber::fmt::layer().json().with_writer(std::io::stderr)).try_init()
+            registry
+                .with(
+                    tracing_subscriber::fmt::layer()
+                        .json()
+                        .with_writer(std::io::stderr),
+                )
+                .try_init()
         } else {
             registry
-                .with(tracing_subscriber::fmt::layer().with_ansi(false).with_writer(std::io::stderr))
+                .with(
+                    tracing_subscriber::fmt::layer()
+                        .with_ansi(false)
+                        .with_writer(std::io::stderr),
+                )
                 .try_init()
         };
         if started.is_err() {

@@ -54,12 +54,17 @@ impl TestNats {
 
     /// How to connect: a stream bound that fits a test machine.
     pub fn config(&self) -> BusConfig {
-        BusConfig { stream_bytes_max: 1 << 30, ..BusConfig::new(self.url()) }
+        BusConfig {
+            stream_bytes_max: 1 << 30,
+            ..BusConfig::new(self.url())
+        }
     }
 
     /// A connection of its own.
     pub async fn bus(&self) -> Bus {
-        Bus::connect(&self.config()).await.expect("connects to the broker of this test")
+        Bus::connect(&self.config())
+            .await
+            .expect("connects to the broker of this test")
     }
 }
 
@@ -77,13 +82,20 @@ where
         if let Some(answer) = condition().await {
             return answer;
         }
-        assert!(Instant::now() < deadline, "waited {PATIENCE:?} ({tries} tries) for {what}");
+        assert!(
+            Instant::now() < deadline,
+            "waited {PATIENCE:?} ({tries} tries) for {what}"
+        );
     }
 }
 
 /// Publishes and expects it to be recorded.
 pub async fn publish(bus: &Bus, event: &NewEvent) -> u64 {
-    match bus.publish(event, Duration::from_secs(10)).await.expect("the broker takes it") {
+    match bus
+        .publish(event, Duration::from_secs(10))
+        .await
+        .expect("the broker takes it")
+    {
         Published::Recorded { position } => position,
         Published::AlreadyRecorded => panic!("{} was recorded before", event.envelope.subject),
     }
@@ -105,5 +117,9 @@ pub async fn all_events(bus: &Bus) -> Vec<StoredEvent> {
 
 /// Everything in the stream, decoded. Panics on an unreadable event.
 pub async fn all_records(bus: &Bus) -> Vec<Record> {
-    all_events(bus).await.iter().map(|event| event.decode().expect("decodes")).collect()
+    all_events(bus)
+        .await
+        .iter()
+        .map(|event| event.decode().expect("decodes"))
+        .collect()
 }

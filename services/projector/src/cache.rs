@@ -25,7 +25,13 @@ pub(crate) struct StateCache {
 
 impl StateCache {
     pub(crate) fn new(bytes_max: usize) -> Self {
-        Self { bytes_max, bytes: 0, uses: 0, held: HashMap::new(), by_use: BTreeMap::new() }
+        Self {
+            bytes_max,
+            bytes: 0,
+            uses: 0,
+            held: HashMap::new(),
+            by_use: BTreeMap::new(),
+        }
     }
 
     pub(crate) fn take(&mut self, call_sid: &CallSid) -> Option<LeadState> {
@@ -41,9 +47,18 @@ impl StateCache {
         let bytes = state.size_bytes();
         self.bytes += bytes;
         self.by_use.insert(self.uses, state.call_sid().clone());
-        self.held.insert(state.call_sid().clone(), Held { used: self.uses, bytes, state });
+        self.held.insert(
+            state.call_sid().clone(),
+            Held {
+                used: self.uses,
+                bytes,
+                state,
+            },
+        );
         while self.bytes > self.bytes_max {
-            let Some((_, oldest)) = self.by_use.pop_first() else { break };
+            let Some((_, oldest)) = self.by_use.pop_first() else {
+                break;
+            };
             if let Some(held) = self.held.remove(&oldest) {
                 self.bytes -= held.bytes;
             }
@@ -74,7 +89,9 @@ mod tests {
         cache.put(first);
         cache.put(LeadState::new(sid(3)));
         assert!(cache.take(&sid(1)).is_none());
-        assert!(cache.take(&sid(0)).is_some() && cache.take(&sid(3)).is_some() && cache.take(&sid(2)).is_some());
+        assert!(
+            cache.take(&sid(0)).is_some() && cache.take(&sid(3)).is_some() && cache.take(&sid(2)).is_some()
+        );
         assert_eq!((cache.bytes, cache.held.len(), cache.by_use.len()), (0, 0, 0));
         // One that is larger than the whole cache is not kept, and takes nothing else's place for long.
         let mut none = StateCache::new(0);

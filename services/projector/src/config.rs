@@ -15,7 +15,11 @@ pub struct ProjectorConfig {
 
 impl Default for ProjectorConfig {
     fn default() -> Self {
-        Self { batch_events_max: 1_000, batch_bytes_max: 8 << 20, cache_bytes_max: 16 << 20 }
+        Self {
+            batch_events_max: 1_000,
+            batch_bytes_max: 8 << 20,
+            cache_bytes_max: 16 << 20,
+        }
     }
 }
 
@@ -27,6 +31,10 @@ impl ProjectorConfig {
         let cache_mb = settings.number("CALLFOLD_PROJECTOR_CACHE_MB", 16, 0, 4_096, "megabytes");
         // Both are bounded far below what a usize holds.
         let size = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
-        Self { batch_events_max: size(events), cache_bytes_max: size(cache_mb << 20), ..defaults }
+        Self {
+            batch_events_max: size(events),
+            cache_bytes_max: size(cache_mb << 20),
+            ..defaults
+        }
     }
 }

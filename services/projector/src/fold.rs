@@ -30,12 +30,22 @@ pub(crate) struct Blocked {
 
 impl ReadEvents {
     pub(crate) fn decode(events: Vec<StoredEvent>) -> Self {
-        let mut read = Self { readable: Vec::with_capacity(events.len()), unreadable: vec![], last: None, blocked: None };
+        let mut read = Self {
+            readable: Vec::with_capacity(events.len()),
+            unreadable: vec![],
+            last: None,
+            blocked: None,
+        };
         for event in events {
             match event.decode() {
-                Ok(record) => read.readable.push((event.position, record.envelope, event.payload)),
+                Ok(record) => read
+                    .readable
+                    .push((event.position, record.envelope, event.payload)),
                 Err(reason) if reason.is_newer() => {
-                    read.blocked = Some(Blocked { position: event.position, reason });
+                    read.blocked = Some(Blocked {
+                        position: event.position,
+                        reason,
+                    });
                     break;
                 }
                 Err(reason) => read.unreadable.push(UnreadableEvent {
@@ -56,7 +66,11 @@ impl ReadEvents {
 
     /// The calls these events are about, each once.
     pub(crate) fn calls(&self) -> Vec<CallSid> {
-        let mut calls: Vec<&CallSid> = self.readable.iter().map(|(_, envelope, _)| &envelope.subject.call_sid).collect();
+        let mut calls: Vec<&CallSid> = self
+            .readable
+            .iter()
+            .map(|(_, envelope, _)| &envelope.subject.call_sid)
+            .collect();
         calls.sort_unstable();
         calls.dedup();
         calls.into_iter().cloned().collect()
@@ -73,7 +87,9 @@ impl ReadEvents {
         let mut changed: Vec<CallSid> = Vec::new();
         for (position, envelope, payload) in &self.readable {
             let call_sid = &envelope.subject.call_sid;
-            let state = states.entry(call_sid.clone()).or_insert_with(|| LeadState::new(call_sid.clone()));
+            let state = states
+                .entry(call_sid.clone())
+                .or_insert_with(|| LeadState::new(call_sid.clone()));
             if state.apply(*position, envelope, payload) {
                 changed.push(call_sid.clone());
             }
@@ -85,6 +101,12 @@ impl ReadEvents {
             .filter_map(|call_sid| states.get(call_sid))
             .map(|state| Change::new(&lead_view(state)?, state))
             .collect::<Result<_, StoreError>>()?;
-        Ok(Some(Batch { identity: identity.to_owned(), from, to, changes, unreadable: self.unreadable }))
+        Ok(Some(Batch {
+            identity: identity.to_owned(),
+            from,
+            to,
+            changes,
+            unreadable: self.unreadable,
+        }))
     }
 }

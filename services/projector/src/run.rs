@@ -31,8 +31,12 @@ const RENEW_EVERY: Duration = Duration::from_secs(1);
 /// How long a call to release the claim may take while stopping.
 const RELEASE_MAX: Duration = Duration::from_secs(2);
 /// Waiting after a failure.
-const BACKOFF: Backoff =
-    Backoff { base: Duration::from_millis(200), max: Duration::from_secs(15), factor: 2.0, jitter: 0.2 };
+const BACKOFF: Backoff = Backoff {
+    base: Duration::from_millis(200),
+    max: Duration::from_secs(15),
+    factor: 2.0,
+    jitter: 0.2,
+};
 /// How many positions without an event are looked at in a row.
 const PROBES: u64 = 256;
 
@@ -159,13 +163,19 @@ impl Projector {
 
     /// From the claim to an end, an error, or the loss of the claim.
     async fn term(&mut self, soft: &CancellationToken) -> Result<End, TermError> {
-        let Some(projection) = self.claim(soft).await? else { return Ok(End::Stopped) };
+        let Some(projection) = self.claim(soft).await? else {
+            return Ok(End::Stopped);
+        };
         let ended = self.write(projection, soft).await;
         if ended.is_ok() {
             match tokio::time::timeout(RELEASE_MAX, self.deps.leads.release(&self.writer)).await {
                 Ok(Ok(())) => {}
-                Ok(Err(error)) => tracing::warn!(error = %chain(&error), "could not give the claim back; it runs out by itself"),
-                Err(_) => tracing::warn!("the database did not take the claim back in time; it runs out by itself"),
+                Ok(Err(error)) => {
+                    tracing::warn!(error = %chain(&error), "could not give the claim back; it runs out by itself")
+                }
+                Err(_) => {
+                    tracing::warn!("the database did not take the claim back in time; it runs out by itself")
+                }
             }
         }
         ended
@@ -182,7 +192,9 @@ impl Projector {
                 self.force = false;
                 return Ok(Some(projection));
             }
-            self.deps.health.not_ready("another projector writes the leads; standing by");
+            self.deps
+                .health
+                .not_ready("another projector writes the leads; standing by");
             tokio::select! {
                 () = soft.cancelled() => return Ok(None),
                 () = tokio::time::sleep(RENEW_EVERY) => {}
@@ -205,7 +217,12 @@ impl Projector {
             self.seen = Some(position);
             self.failures = 0;
         }
-        let mut term = Term { position, probed: position, caught_up: false, stream };
+        let mut term = Term {
+            position,
+            probed: position,
+            caught_up: false,
+            stream,
+        };
         self.tell_position(&mut term, None);
         let mut reader = self.deps.bus.read_from(position + 1, Vec::new());
         let mut renew = tokio::time::interval(RENEW_EVERY);
@@ -236,7 +253,9 @@ impl Projector {
     }
 
     async fn read(&self, reader: &mut Reader, events: &mut Vec<StoredEvent>) -> Result<(), ReadError> {
-        reader.next_batch(self.config.batch_events_max, self.config.batch_bytes_max, events).await
+        reader
+            .next_batch(self.config.batch_events_max, self.config.batch_bytes_max, events)
+            .await
     }
 
     /// One transaction, then the notices.
@@ -244,7 +263,9 @@ impl Projector {
         let begun = Instant::now();
         let folded = read.count();
         let mut states = self.states(read.calls()).await?;
-        let Some(batch) = read.fold(&term.stream.identity, term.position, &mut states)? else { return Ok(()) };
+        let Some(batch) = read.fold(&term.stream.identity, term.position, &mut states)? else {
+            return Ok(());
+        };
         self.deps.leads.apply(&self.writer, &batch).await?;
         term.position = batch.to;
         for state in states.into_values() {
@@ -285,7 +306,12 @@ impl Projector {
             let notice = serde_json::json!({
                 "call_sid": change.call_sid, "status": change.status, "position": change.position,
             });
-            if let Err(error) = self.deps.bus.notify(LEAD_CHANGED, notice.to_string().into()).await {
+            if let Err(error) = self
+                .deps
+                .bus
+                .notify(LEAD_CHANGED, notice.to_string().into())
+                .await
+            {
                 tracing::debug!(error = %chain(&error), "notices of changed leads were lost");
                 return;
             }
@@ -305,7 +331,9 @@ impl Projector {
         if lag == 0 || term.position >= term.stream.last || self.was_ready {
             self.caught_up(term);
         } else {
-            self.deps.health.not_ready(format!("catching up: {lag} events behind"));
+            self.deps
+                .health
+                .not_ready(format!("catching up: {lag} events behind"));
         }
     }
 
@@ -337,7 +365,10 @@ impl Projector {
 
     /// The claim is given back, so that a newer release can go on beside this one; this one is done.
     async fn wait_for_newer(&self, blocked: &Blocked, soft: &CancellationToken) {
-        let reason = format!("stopped before the event at position {}: {}", blocked.position, blocked.reason);
+        let reason = format!(
+            "stopped before the event at position {}: {}",
+            blocked.position, blocked.reason
+        );
         tracing::error!(position = blocked.position, reason = %blocked.reason, "the projector stopped before an event that a newer release wrote; upgrade this one");
         self.deps.health.not_ready(reason);
         soft.cancelled().await;

@@ -34,9 +34,10 @@ impl Faulty {
         let left = counter.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
         match left {
             Err(_) => Ok(()),
-            Ok(_) => {
-                Err(StoreError::Unavailable { attempt: "do that", source: BackendError("a test says no".to_owned()) })
-            }
+            Ok(_) => Err(StoreError::Unavailable {
+                attempt: "do that",
+                source: BackendError("a test says no".to_owned()),
+            }),
         }
     }
 }
@@ -100,7 +101,12 @@ impl World {
             fail_after: AtomicU32::new(0),
             fail_all: AtomicU32::new(0),
         };
-        Self { nats, bus, faulty: Arc::new(faulty), _folder: folder }
+        Self {
+            nats,
+            bus,
+            faulty: Arc::new(faulty),
+            _folder: folder,
+        }
     }
 
     fn start(&self, config: &ProjectorConfig) -> Running {
@@ -108,7 +114,11 @@ impl World {
     }
 
     fn start_on(&self, bus: Bus, config: &ProjectorConfig, embedded: bool) -> Running {
-        let running = Running { lifecycle: Lifecycle::new(), health: Health::new(), metrics: Metrics::new() };
+        let running = Running {
+            lifecycle: Lifecycle::new(),
+            health: Health::new(),
+            metrics: Metrics::new(),
+        };
         let deps = Deps {
             bus,
             leads: Arc::clone(&self.faulty) as Arc<dyn WriteLeads>,
@@ -139,11 +149,17 @@ impl Running {
     }
 
     fn reason(&self) -> String {
-        self.health.readiness().parts["projector"].reason.clone().unwrap_or_default()
+        self.health.readiness().parts["projector"]
+            .reason
+            .clone()
+            .unwrap_or_default()
     }
 
     async fn ready(&self) {
-        wait_for("the projector to be ready", async || self.health.readiness().ready.then_some(())).await;
+        wait_for("the projector to be ready", async || {
+            self.health.readiness().ready.then_some(())
+        })
+        .await;
     }
 }
 
@@ -173,8 +189,13 @@ fn started(call: &str, n: i64) -> NewEvent {
 }
 
 fn ended(call: &str, n: i64) -> NewEvent {
-    let event =
-        CallEnded { status: "completed".into(), duration_s: Some(9), ended_at: None, idempotency_token: None, form: vec![] };
+    let event = CallEnded {
+        status: "completed".into(),
+        duration_s: Some(9),
+        ended_at: None,
+        idempotency_token: None,
+        form: vec![],
+    };
     NewEvent::new(sid(call), Key::single(), at(n), event)
 }
 
@@ -198,7 +219,11 @@ fn ready(call: &str, recording: &str, n: i64) -> NewEvent {
 fn traffic(calls: i64) -> Vec<NewEvent> {
     let name = |n: i64| format!("CA{n:03}");
     let mut events: Vec<NewEvent> = (0..calls).map(|n| started(&name(n), n)).collect();
-    events.extend((0..calls).rev().map(|n| ready(&name(n), &format!("RE{n}"), n + 10)));
+    events.extend(
+        (0..calls)
+            .rev()
+            .map(|n| ready(&name(n), &format!("RE{n}"), n + 10)),
+    );
     events.extend((0..calls).map(|n| ended(&name(n), n + 20)));
     events
 }
@@ -208,15 +233,33 @@ async fn assert_folded(world: &World, events: &[(u64, NewEvent)]) {
     let mut states: HashMap<CallSid, LeadState> = HashMap::new();
     for (position, event) in events {
         let call = event.envelope.subject.call_sid.clone();
-        let record = Record { envelope: event.envelope.clone(), event: event.event.clone() };
-        states.entry(call.clone()).or_insert_with(|| LeadState::new(call)).apply_record(*position, &record).unwrap();
+        let record = Record {
+            envelope: event.envelope.clone(),
+            event: event.event.clone(),
+        };
+        states
+            .entry(call.clone())
+            .or_insert_with(|| LeadState::new(call))
+            .apply_record(*position, &record)
+            .unwrap();
     }
     for (call, state) in &states {
         let lead = world.faulty.store.lead(call).await.unwrap().unwrap();
         assert!(lead == lead_view(state).unwrap(), "{call}");
-        assert_eq!(world.faulty.store.positions(call).await.unwrap(), state.positions());
+        assert_eq!(
+            world.faulty.store.positions(call).await.unwrap(),
+            state.positions()
+        );
     }
-    let counted: u64 = world.faulty.store.counts().await.unwrap().iter().map(|(_, leads)| leads).sum();
+    let counted: u64 = world
+        .faulty
+        .store
+        .counts()
+        .await
+        .unwrap()
+        .iter()
+        .map(|(_, leads)| leads)
+        .sum();
     assert_eq!(counted, states.len() as u64);
 }
 
@@ -240,11 +283,20 @@ async fn events_become_leads_and_notices_say_so() {
     publish(&world.bus, &ready("CA1", "RE1", 9)).await;
     let mut heard = Vec::new();
     for _ in 0..2 {
-        let notice = tokio::time::timeout(GRACE, notices.next()).await.unwrap().unwrap();
+        let notice = tokio::time::timeout(GRACE, notices.next())
+            .await
+            .unwrap()
+            .unwrap();
         heard.push(serde_json::from_slice::<serde_json::Value>(&notice).unwrap());
     }
-    assert_eq!(heard[0], serde_json::json!({"call_sid": "CA1", "status": "new", "position": 1}));
-    assert_eq!(heard[1], serde_json::json!({"call_sid": "CA1", "status": "recorded", "position": 2}));
+    assert_eq!(
+        heard[0],
+        serde_json::json!({"call_sid": "CA1", "status": "new", "position": 1})
+    );
+    assert_eq!(
+        heard[1],
+        serde_json::json!({"call_sid": "CA1", "status": "recorded", "position": 2})
+    );
     // A notice follows the commit.
     assert_eq!(world.lead("CA1").await.unwrap().position, 2);
     running.stop().await;
@@ -258,13 +310,21 @@ async fn every_failure_of_the_database_loses_and_repeats_nothing() {
     world.faulty.fail_all.store(2, Ordering::SeqCst);
     world.faulty.fail_before.store(3, Ordering::SeqCst);
     world.faulty.fail_after.store(3, Ordering::SeqCst);
-    // Small batches and no memory to speak of, so that every path is taken.
-    let config = ProjectorConfig { batch_events_max: 7, cache_bytes_max: 4_000, ..ProjectorConfig::default() };
+    // Small batches and little memory, so that every path is taken.
+    let config = ProjectorConfig {
+        batch_events_max: 7,
+        cache_bytes_max: 4_000,
+        ..ProjectorConfig::default()
+    };
     let running = world.start(&config);
     running.ready().await;
     world.folded_up_to(60).await;
     assert_folded(&world, &events).await;
-    for failures in [&world.faulty.fail_all, &world.faulty.fail_before, &world.faulty.fail_after] {
+    for failures in [
+        &world.faulty.fail_all,
+        &world.faulty.fail_before,
+        &world.faulty.fail_after,
+    ] {
         assert_eq!(failures.load(Ordering::SeqCst), 0);
     }
     running.stop().await;
@@ -291,17 +351,32 @@ async fn a_malformed_event_is_recorded_and_passed_over() {
     let world = World::new().await;
     publish(&world.bus, &started("CA1", 0)).await;
     // Without headers there is no version.
-    world.bus.notify("calls.CA1.call_ended.new.0", bytes::Bytes::from_static(b"x")).await.unwrap();
-    world.bus.notify("calls.nonsense", bytes::Bytes::new()).await.unwrap();
+    world
+        .bus
+        .notify("calls.CA1.call_ended.new.0", bytes::Bytes::from_static(b"x"))
+        .await
+        .unwrap();
+    world
+        .bus
+        .notify("calls.nonsense", bytes::Bytes::new())
+        .await
+        .unwrap();
     world.bus.flush().await.unwrap();
     publish(&world.bus, &started("CA2", 1)).await;
     let running = world.start(&ProjectorConfig::default());
     world.folded_up_to(4).await;
     assert!(world.lead("CA2").await.is_some());
     let unreadable = world.faulty.store.unreadable(10).await.unwrap();
-    let seen: Vec<_> = unreadable.iter().map(|event| (event.position, event.subject.as_str())).collect();
+    let seen: Vec<_> = unreadable
+        .iter()
+        .map(|event| (event.position, event.subject.as_str()))
+        .collect();
     assert_eq!(seen, [(3, "calls.nonsense"), (2, "calls.CA1.call_ended.new.0")]);
-    assert!(unreadable[1].reason.contains("Callfold-Version"), "{}", unreadable[1].reason);
+    assert!(
+        unreadable[1].reason.contains("Callfold-Version"),
+        "{}",
+        unreadable[1].reason
+    );
     assert_eq!(running.metrics.counted(CounterName::EventsUnreadable, &[]), 2);
     running.ready().await;
     running.stop().await;
@@ -311,7 +386,11 @@ async fn a_malformed_event_is_recorded_and_passed_over() {
 async fn an_event_of_a_newer_release_is_not_passed_over() {
     let world = World::new().await;
     publish(&world.bus, &started("CA1", 0)).await;
-    world.bus.notify("calls.CA1.lead_sold.new.0", bytes::Bytes::from_static(b"x")).await.unwrap();
+    world
+        .bus
+        .notify("calls.CA1.lead_sold.new.0", bytes::Bytes::from_static(b"x"))
+        .await
+        .unwrap();
     world.bus.flush().await.unwrap();
     publish(&world.bus, &started("CA2", 1)).await;
     let running = world.start(&ProjectorConfig::default());
@@ -334,7 +413,10 @@ async fn a_second_projector_stands_by_and_takes_over() {
     let first = world.start(&ProjectorConfig::default());
     first.ready().await;
     let second = world.start(&ProjectorConfig::default());
-    wait_for("the second one to stand by", async || second.reason().contains("standing by").then_some(())).await;
+    wait_for("the second one to stand by", async || {
+        second.reason().contains("standing by").then_some(())
+    })
+    .await;
     assert_eq!(second.metrics.counted(CounterName::EventsFolded, &[]), 0);
     first.stop().await;
     events.push((publish(&world.bus, &started("CB1", 50)).await, started("CB1", 50)));
@@ -347,7 +429,10 @@ async fn a_second_projector_stands_by_and_takes_over() {
     events.push((publish(&world.bus, &ended("CB1", 60)).await, ended("CB1", 60)));
     world.folded_up_to(11).await;
     assert_folded(&world, &events).await;
-    wait_for("the fenced one to stand by", async || second.reason().contains("standing by").then_some(())).await;
+    wait_for("the fenced one to stand by", async || {
+        second.reason().contains("standing by").then_some(())
+    })
+    .await;
     second.stop().await;
     third.stop().await;
 }
@@ -396,7 +481,20 @@ async fn search_and_list_see_what_was_folded() {
     publish_all(&world, traffic(12)).await;
     let running = world.start(&ProjectorConfig::default());
     running.ready().await;
-    let filter = LeadFilter { q: Some("050-1234567".into()), ..LeadFilter::default() };
-    assert_eq!(world.faulty.store.list(&filter, 100, None).await.unwrap().leads.len(), 12);
+    let filter = LeadFilter {
+        q: Some("050-1234567".into()),
+        ..LeadFilter::default()
+    };
+    assert_eq!(
+        world
+            .faulty
+            .store
+            .list(&filter, 100, None)
+            .await
+            .unwrap()
+            .leads
+            .len(),
+        12
+    );
     running.stop().await;
 }

@@ -106,9 +106,15 @@ impl Reconciler {
             self.deps.health.ready();
         }
         loop {
-            let wait = self.wait().map(|wait| (Instant::now() + wait).max(not_before));
-            // Dropping the reading loses nothing: it waits for its first event only, the rest is taken at once. The arms
-            // take turns, so that neither events nor deadlines starve.
+            // Told here and not from a timer, which would lose to events that are always there.
+            if self.wait() == Some(Duration::ZERO) && Instant::now() >= not_before {
+                if !self.tell_overdue().await {
+                    not_before = Instant::now() + BROKER_PAUSE;
+                }
+                self.gauge();
+            }
+            let look = self.wait().map(|wait| (Instant::now() + wait).max(not_before));
+            // Dropping the reading loses nothing: it waits for its first event only, the rest is taken at once.
             tokio::select! {
                 () = self.deps.soft.cancelled() => return Ok(()),
                 read = reader.next_batch(batch_events, BATCH_BYTES, &mut batch) => {
@@ -125,12 +131,7 @@ impl Reconciler {
                     }
                     self.gauge();
                 }
-                () = sleep_until(wait) => {
-                    if !self.tell_overdue().await {
-                        not_before = Instant::now() + BROKER_PAUSE;
-                    }
-                    self.gauge();
-                }
+                () = sleep_until(look) => {}
             }
         }
     }

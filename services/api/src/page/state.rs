@@ -87,6 +87,8 @@ impl StateView {
 pub(crate) fn of_lead(lead: &Lead, f: &Frame) -> StateView {
     let w = f.w;
     let label = match lead.status {
+        // The caller hung up; whether a recording is coming is known in some minutes at most.
+        Status::New | Status::Recording if lead.call.ended_at.is_some() => w.state_ended,
         Status::New => w.state_new,
         Status::Recording => w.state_recording,
         Status::Recorded => w.state_recorded,

@@ -68,21 +68,32 @@ impl BlobConfig {
     /// A folder.
     pub fn folder(path: &FilePath) -> Result<Self, BlobError> {
         let path = std::path::absolute(path).map_err(|error| BlobError::Open(Box::new(error)))?;
-        let url = Url::from_directory_path(path).map_err(|()| BlobError::Open("the folder has no URL".into()))?;
-        Ok(Self { url, options: Vec::new() })
+        let url =
+            Url::from_directory_path(path).map_err(|()| BlobError::Open("the folder has no URL".into()))?;
+        Ok(Self {
+            url,
+            options: Vec::new(),
+        })
     }
 
     /// `RECORDINGS_URL` (`file:///folder` or `s3://bucket/prefix`); `None` when it is unset.
     pub fn from_settings(settings: &mut Settings<'_>) -> Option<Self> {
         let options = S3_SETTINGS
             .iter()
-            .filter_map(|name| settings.text(name).map(|value| (name.to_ascii_lowercase(), value)))
+            .filter_map(|name| {
+                settings
+                    .text(name)
+                    .map(|value| (name.to_ascii_lowercase(), value))
+            })
             .collect();
         let text = settings.text("RECORDINGS_URL")?;
         match Url::parse(text.trim()) {
             Ok(url) if matches!(url.scheme(), "file" | "s3") => Some(Self { url, options }),
             _ => {
-                settings.mistake("RECORDINGS_URL", "is neither file:///folder nor s3://bucket/prefix");
+                settings.mistake(
+                    "RECORDINGS_URL",
+                    "is neither file:///folder nor s3://bucket/prefix",
+                );
                 None
             }
         }
@@ -113,15 +124,22 @@ impl Blobs {
         let (scheme, path) = ObjectStoreScheme::parse(&config.url).map_err(|e| open(Box::new(e)))?;
         let store: Arc<dyn ObjectStore> = match scheme {
             ObjectStoreScheme::Local => {
-                let folder = config.url.to_file_path().map_err(|()| open("RECORDINGS_URL is not a folder".into()))?;
+                let folder = config
+                    .url
+                    .to_file_path()
+                    .map_err(|()| open("RECORDINGS_URL is not a folder".into()))?;
                 create_private_folder(&folder).map_err(|e| open(Box::new(e)))?;
                 // A recording counts as stored when it is on the disk: the event that says so is.
                 let local = LocalFileSystem::new_with_prefix(&folder).map_err(|e| open(Box::new(e)))?;
                 Arc::new(local.with_automatic_cleanup(true).with_fsync(true))
             }
             _ => {
-                let options = config.options.iter().map(|(name, value)| (name.as_str(), value.clone()));
-                let (store, _) = object_store::parse_url_opts(&config.url, options).map_err(|e| open(Box::new(e)))?;
+                let options = config
+                    .options
+                    .iter()
+                    .map(|(name, value)| (name.as_str(), value.clone()));
+                let (store, _) =
+                    object_store::parse_url_opts(&config.url, options).map_err(|e| open(Box::new(e)))?;
                 Arc::new(PrefixStore::new(Arc::<dyn ObjectStore>::from(store), path))
             }
         };
@@ -131,7 +149,9 @@ impl Blobs {
     /// Stores a file under a key, replacing what is there. Readers see the old one or the new one, whole.
     pub async fn put_file(&self, key: &str, file: &FilePath) -> Result<(), BlobError> {
         let write = |error: BoxError| BlobError::Write(error);
-        let mut reader = tokio::fs::File::open(file).await.map_err(|e| write(Box::new(e)))?;
+        let mut reader = tokio::fs::File::open(file)
+            .await
+            .map_err(|e| write(Box::new(e)))?;
         let mut writer = BufWriter::with_capacity(Arc::clone(&self.store), Path::from(key), BUFFER_BYTES);
         let copied = tokio::io::copy(&mut reader, &mut writer).await;
         match copied {
@@ -156,9 +176,14 @@ impl Blobs {
 
     /// Copies a recording into a file, unless it is larger than `bytes_max`; `false` when there is none.
     pub async fn get_to_file(&self, key: &str, file: &FilePath, bytes_max: u64) -> Result<bool, BlobError> {
-        let Some(mut blob) = self.get(key, None).await? else { return Ok(false) };
+        let Some(mut blob) = self.get(key, None).await? else {
+            return Ok(false);
+        };
         if blob.size > bytes_max {
-            return Err(BlobError::TooLarge { bytes: blob.size, bytes_max });
+            return Err(BlobError::TooLarge {
+                bytes: blob.size,
+                bytes_max,
+            });
         }
         let read = |error: std::io::Error| BlobError::Read(Box::new(error));
         let mut writer = tokio::fs::File::create(file).await.map_err(read)?;
@@ -171,12 +196,18 @@ impl Blobs {
 
     /// A recording, or a range of its bytes, streamed; `None` when there is none.
     pub async fn get(&self, key: &str, range: Option<Range<u64>>) -> Result<Option<BlobStream>, BlobError> {
-        let options = GetOptions { range: range.map(GetRange::Bounded), ..GetOptions::default() };
+        let options = GetOptions {
+            range: range.map(GetRange::Bounded),
+            ..GetOptions::default()
+        };
         match self.store.get_opts(&Path::from(key), options).await {
             Ok(result) => Ok(Some(BlobStream {
                 range: result.range.clone(),
                 size: result.meta.size,
-                bytes: result.into_stream().map_err(|error| BlobError::Read(Box::new(error))).boxed(),
+                bytes: result
+                    .into_stream()
+                    .map_err(|error| BlobError::Read(Box::new(error)))
+                    .boxed(),
             })),
             Err(object_store::Error::NotFound { .. }) => Ok(None),
             Err(error) => Err(BlobError::Read(Box::new(error))),
@@ -194,8 +225,14 @@ impl Blobs {
     /// Writes, reads and deletes a small file, to find out whether the store works.
     pub async fn check(&self) -> Result<(), BlobError> {
         let key = Path::from("callfold-check");
-        self.store.put(&key, Bytes::from_static(b"ok").into()).await.map_err(|e| BlobError::Write(Box::new(e)))?;
-        self.store.get(&key).await.map_err(|e| BlobError::Read(Box::new(e)))?;
+        self.store
+            .put(&key, Bytes::from_static(b"ok").into())
+            .await
+            .map_err(|e| BlobError::Write(Box::new(e)))?;
+        self.store
+            .get(&key)
+            .await
+            .map_err(|e| BlobError::Read(Box::new(e)))?;
         self.delete(key.as_ref()).await
     }
 }
@@ -221,13 +258,18 @@ mod tests {
     #[tokio::test]
     async fn a_recording_comes_back_whole_and_in_parts() {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let blobs = Blobs::open(&BlobConfig::folder(&folder.path().join("r")).expect("a path")).expect("opens");
+        let blobs =
+            Blobs::open(&BlobConfig::folder(&folder.path().join("r")).expect("a path")).expect("opens");
         blobs.check().await.expect("works");
         let file = folder.path().join("in.wav");
         std::fs::write(&file, b"0123456789").expect("writes");
         blobs.put_file("CA1/RE1-0.wav", &file).await.expect("stores");
         assert_eq!(blobs.size("CA1/RE1-0.wav").await.expect("reads"), Some(10));
-        let part = blobs.get("CA1/RE1-0.wav", Some(2..5)).await.expect("reads").expect("is there");
+        let part = blobs
+            .get("CA1/RE1-0.wav", Some(2..5))
+            .await
+            .expect("reads")
+            .expect("is there");
         assert_eq!((part.range, part.size), (2..5, 10));
         let bytes: Vec<Bytes> = part.bytes.try_collect().await.expect("reads");
         assert_eq!(bytes.concat(), b"234");
@@ -236,7 +278,10 @@ mod tests {
         assert_eq!(std::fs::read(&out).expect("reads"), b"0123456789");
         assert!(matches!(
             blobs.get_to_file("CA1/RE1-0.wav", &out, 9).await,
-            Err(BlobError::TooLarge { bytes: 10, bytes_max: 9 })
+            Err(BlobError::TooLarge {
+                bytes: 10,
+                bytes_max: 9
+            })
         ));
         blobs.delete("CA1/RE1-0.wav").await.expect("deletes");
         blobs.delete("CA1/RE1-0.wav").await.expect("deletes what is gone");

@@ -48,11 +48,16 @@ impl BusConfig {
         let url = settings.secret("NATS_URL");
         let credentials = settings.text("NATS_CREDS").map(PathBuf::from);
         let replicas = settings.number("CALLFOLD_STREAM_REPLICAS", 1, 1, 5, "copies");
-        if replicas % 2 == 0 {
+        if replicas.is_multiple_of(2) {
             settings.mistake("CALLFOLD_STREAM_REPLICAS", "is neither 1, 3 nor 5");
         }
-        let bytes =
-            settings.number("CALLFOLD_STREAM_BYTES_MAX", STREAM_BYTES_DEFAULT, 64 << 20, 1 << 50, "bytes");
+        let bytes = settings.number(
+            "CALLFOLD_STREAM_BYTES_MAX",
+            STREAM_BYTES_DEFAULT,
+            64 << 20,
+            1 << 50,
+            "bytes",
+        );
         if let Some(path) = &credentials
             && !path.is_file()
         {
@@ -91,11 +96,11 @@ impl BusConfig {
             .request_timeout(Some(super::REQUEST_TIMEOUT))
             // Forever: a broker that is away for days comes back one day.
             .max_reconnects(None)
-            .reconnect_delay_callback(|attempt| {
-                Duration::from_millis((50_u64 << attempt.min(6)).min(2_000))
-            });
+            .reconnect_delay_callback(|attempt| Duration::from_millis((50_u64 << attempt.min(6)).min(2_000)));
         if let Some(path) = &self.credentials {
-            let text = tokio::fs::read_to_string(path).await.map_err(BusError::Credentials)?;
+            let text = tokio::fs::read_to_string(path)
+                .await
+                .map_err(BusError::Credentials)?;
             options = options.credentials(&text).map_err(BusError::Credentials)?;
         }
         let mut addresses = Vec::new();
@@ -103,19 +108,26 @@ impl BusConfig {
             let mut url = url::Url::parse(part.trim()).map_err(|error| connect(Box::new(error)))?;
             // User and password go into the options: an address with them in it would be printed by the client.
             if let (user, Some(password)) = (url.username().to_owned(), url.password().map(str::to_owned)) {
-                let decode = |text: &str| {
-                    form_urlencoded_component(text)
-                };
+                let decode = |text: &str| form_urlencoded_component(text);
                 options = options.user_and_password(decode(&user), decode(&password));
-                if url.set_username("").and_then(|()| url.set_password(None)).is_err() {
+                if url
+                    .set_username("")
+                    .and_then(|()| url.set_password(None))
+                    .is_err()
+                {
                     return Err(connect("NATS_URL has a form without a host".into()));
                 }
             }
-            let address: async_nats::ServerAddr =
-                url.as_str().parse().map_err(|error: std::io::Error| connect(Box::new(error)))?;
+            let address: async_nats::ServerAddr = url
+                .as_str()
+                .parse()
+                .map_err(|error: std::io::Error| connect(Box::new(error)))?;
             addresses.push(address);
         }
-        let client = options.connect(addresses).await.map_err(|error| connect(Box::new(error)))?;
+        let client = options
+            .connect(addresses)
+            .await
+            .map_err(|error| connect(Box::new(error)))?;
         Ok((client, Connections(connections)))
     }
 }
@@ -141,5 +153,8 @@ impl Connections {
 /// Decodes `%41` in the user-info part of a URL. A `+` stays a plus there.
 fn form_urlencoded_component(text: &str) -> String {
     let protected = text.replace('+', "%2B");
-    url::form_urlencoded::parse(protected.as_bytes()).next().map(|(name, _)| name.into_owned()).unwrap_or_default()
+    url::form_urlencoded::parse(protected.as_bytes())
+        .next()
+        .map(|(name, _)| name.into_owned())
+        .unwrap_or_default()
 }

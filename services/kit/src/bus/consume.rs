@@ -79,7 +79,11 @@ pub(crate) struct Lane {
 impl Bus {
     pub(crate) async fn lane(&self, name: &str, filter: &str, ack_wait: Duration) -> Result<Lane, BusError> {
         let consumer = topology::create_or_verify_consumer(&self.stream, name, filter, ack_wait).await?;
-        Ok(Lane { consumer, waiting: None, connections: self.connections.clone() })
+        Ok(Lane {
+            consumer,
+            waiting: None,
+            connections: self.connections.clone(),
+        })
     }
 }
 
@@ -113,7 +117,13 @@ impl Lane {
     pub(crate) async fn prepare(&mut self) -> Result<(), BoxError> {
         if self.waiting.is_none() {
             self.connections.mark();
-            let batch = self.consumer.batch().max_messages(1).expires(POLL_EXPIRES).messages().await?;
+            let batch = self
+                .consumer
+                .batch()
+                .max_messages(1)
+                .expires(POLL_EXPIRES)
+                .messages()
+                .await?;
             self.waiting = Some((batch, tokio::time::Instant::now() + POLL_EXPIRES + POLL_SLACK));
         }
         Ok(())
@@ -127,7 +137,9 @@ impl Lane {
     /// Waits for the answer to the request of [`Lane::prepare`]; `None` when it ended without a message. Dropping the
     /// future loses nothing: the request stays with the lane.
     pub(crate) async fn wait(&mut self) -> Result<Option<Delivery>, BoxError> {
-        let Some((batch, end)) = &mut self.waiting else { return Ok(None) };
+        let Some((batch, end)) = &mut self.waiting else {
+            return Ok(None);
+        };
         let next = tokio::select! {
             // What came before the connection broke is good.
             biased;

@@ -27,7 +27,9 @@ pub enum BusError {
     #[error("the stream CALLS differs from what callfold needs: {}; change it with `nats stream edit CALLS`, or give callfold an account of its own", .0.join("; "))]
     StreamDiffers(Vec<String>),
     /// The stream was made by something else.
-    #[error("the stream CALLS was not created by callfold: it has no callfold_identity in its metadata; give callfold an account of its own, or add one with `nats stream edit CALLS --metadata callfold_identity=<random>`")]
+    #[error(
+        "the stream CALLS was not created by callfold: it has no callfold_identity in its metadata; give callfold an account of its own, or add one with `nats stream edit CALLS --metadata callfold_identity=<random>`"
+    )]
     NotOurs,
     /// A durable consumer.
     #[error("could not create or read the consumer {name}")]
@@ -99,7 +101,10 @@ impl PublishError {
     pub fn is_transient(&self) -> bool {
         match self {
             PublishError::Encode(_) => false,
-            PublishError::Send(_) | PublishError::TimedOut | PublishError::Full | PublishError::Refused(_) => true,
+            PublishError::Send(_)
+            | PublishError::TimedOut
+            | PublishError::Full
+            | PublishError::Refused(_) => true,
         }
     }
 

@@ -36,13 +36,19 @@ impl Bus {
                 .await
                 .map_err(|error| failed(Box::new(error)))?,
         };
-        Ok(Kv { store, bucket: bucket.to_owned() })
+        Ok(Kv {
+            store,
+            bucket: bucket.to_owned(),
+        })
     }
 }
 
 impl Kv {
     fn failed(&self, source: impl std::error::Error + Send + Sync + 'static) -> ReadError {
-        ReadError::Bucket { bucket: self.bucket.clone(), source: Box::new(source) }
+        ReadError::Bucket {
+            bucket: self.bucket.clone(),
+            source: Box::new(source),
+        }
     }
 
     /// The value of a key.
@@ -52,7 +58,11 @@ impl Kv {
 
     /// Sets a value.
     pub async fn put(&self, key: &str, value: Bytes) -> Result<(), ReadError> {
-        self.store.put(key, value).await.map(|_| ()).map_err(|error| self.failed(error))
+        self.store
+            .put(key, value)
+            .await
+            .map(|_| ())
+            .map_err(|error| self.failed(error))
     }
 
     /// Sets a value where there is none; `false` when there was one.

@@ -55,7 +55,9 @@ impl Bus {
         if allowed < callfold_schema::decode::PAYLOAD_BYTES_MAX {
             return Err(BusError::MaxPayload { allowed });
         }
-        let context = jetstream::context::ContextBuilder::new().timeout(REQUEST_TIMEOUT).build(client.clone());
+        let context = jetstream::context::ContextBuilder::new()
+            .timeout(REQUEST_TIMEOUT)
+            .build(client.clone());
         let (stream, identity) = topology::create_or_verify_stream(&context, config).await?;
         Ok(Self {
             client,
@@ -100,7 +102,11 @@ impl Bus {
                     _ = tick.tick() => {}
                 }
                 let state = bus.stream_state().await;
-                metrics.set(GaugeName::BrokerConnected, &[], if state.is_ok() { 1.0 } else { 0.0 });
+                metrics.set(
+                    GaugeName::BrokerConnected,
+                    &[],
+                    if state.is_ok() { 1.0 } else { 0.0 },
+                );
                 match state {
                     Ok(state) => {
                         let full = state.bytes >= bus.bytes_max / 100 * NEARLY_FULL_PERCENT;
@@ -119,17 +125,30 @@ impl Bus {
 
     /// Sends a notice that may be lost.
     pub async fn notify(&self, subject: &'static str, payload: Bytes) -> Result<(), PublishError> {
-        self.client.publish(subject, payload).await.map_err(|error| PublishError::Send(Box::new(error)))
+        self.client
+            .publish(subject, payload)
+            .await
+            .map_err(|error| PublishError::Send(Box::new(error)))
     }
 
     /// Follows notices. The stream ends when the process leaves the broker.
-    pub async fn notices(&self, subject: &'static str) -> Result<impl futures::Stream<Item = Bytes> + Send + Unpin, BusError> {
-        let subscriber = self.client.subscribe(subject).await.map_err(|error| BusError::Subscribe(Box::new(error)))?;
+    pub async fn notices(
+        &self,
+        subject: &'static str,
+    ) -> Result<impl futures::Stream<Item = Bytes> + Send + Unpin, BusError> {
+        let subscriber = self
+            .client
+            .subscribe(subject)
+            .await
+            .map_err(|error| BusError::Subscribe(Box::new(error)))?;
         Ok(subscriber.map(|message| message.payload))
     }
 
     /// Hands everything that was given to the client over to the server.
     pub async fn flush(&self) -> Result<(), BusError> {
-        self.client.flush().await.map_err(|error| BusError::Flush(Box::new(error)))
+        self.client
+            .flush()
+            .await
+            .map_err(|error| BusError::Flush(Box::new(error)))
     }
 }

@@ -33,22 +33,32 @@ impl Bus {
         if event.envelope.traceparent.is_none() {
             // A fact that nothing in the stream led to begins a trace.
             let (trace, span): (u128, u64) = (rand::rng().random(), rand::rng().random());
-            headers.insert(callfold_schema::subject::HEADER_TRACEPARENT, format!("00-{trace:032x}-{span:016x}-01"));
+            headers.insert(
+                callfold_schema::subject::HEADER_TRACEPARENT,
+                format!("00-{trace:032x}-{span:016x}-01"),
+            );
         }
         let subject = event.envelope.subject.to_string();
         let sent = async {
-            let ack = self.context.publish_with_headers(subject, headers, payload.into()).await?;
+            let ack = self
+                .context
+                .publish_with_headers(subject, headers, payload.into())
+                .await?;
             ack.await
         };
         match tokio::time::timeout(wait, sent).await {
             Err(_) => Err(PublishError::TimedOut),
             Ok(Ok(ack)) if ack.duplicate => Ok(Published::AlreadyRecorded),
-            Ok(Ok(ack)) => Ok(Published::Recorded { position: ack.sequence }),
+            Ok(Ok(ack)) => Ok(Published::Recorded {
+                position: ack.sequence,
+            }),
             Ok(Err(error)) => match error.kind() {
                 PublishErrorKind::WrongLastSequence => Ok(Published::AlreadyRecorded),
                 PublishErrorKind::TimedOut => Err(PublishError::TimedOut),
                 PublishErrorKind::BrokenPipe => Err(PublishError::Send(Box::new(error))),
-                _ if crate::chain::chain(&error).contains("maximum bytes exceeded") => Err(PublishError::Full),
+                _ if crate::chain::chain(&error).contains("maximum bytes exceeded") => {
+                    Err(PublishError::Full)
+                }
                 _ => Err(PublishError::Refused(Box::new(error))),
             },
         }

@@ -53,7 +53,10 @@ impl StoredEvent {
 
     /// A header's value.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.as_ref()?.get(name).map(async_nats::HeaderValue::as_str)
+        self.headers
+            .as_ref()?
+            .get(name)
+            .map(async_nats::HeaderValue::as_str)
     }
 
     /// Reads it.
@@ -98,8 +101,17 @@ impl Bus {
 
     /// The ends and the size of the stream.
     pub async fn stream_state(&self) -> Result<StreamState, ReadError> {
-        let info = self.stream.get_info().await.map_err(|error| ReadError::State(Box::new(error)))?;
-        let identity = info.config.metadata.get("callfold_identity").cloned().unwrap_or_default();
+        let info = self
+            .stream
+            .get_info()
+            .await
+            .map_err(|error| ReadError::State(Box::new(error)))?;
+        let identity = info
+            .config
+            .metadata
+            .get("callfold_identity")
+            .cloned()
+            .unwrap_or_default();
         if identity != *self.identity {
             return Err(ReadError::Replaced);
         }
@@ -115,13 +127,27 @@ impl Bus {
     /// Reads in order from a position on, without gaps but those of deleted messages. No filters: everything.
     pub fn read_from(&self, position: u64, filters: Vec<String>) -> Reader {
         let connections = self.connections.clone();
-        Reader { bus: self.clone(), connections, next: position.max(1), since: None, filters, inner: None }
+        Reader {
+            bus: self.clone(),
+            connections,
+            next: position.max(1),
+            since: None,
+            filters,
+            inner: None,
+        }
     }
 
     /// Reads in order what the server stored at `since` or later.
     pub fn read_since(&self, since: UnixMillis, filters: Vec<String>) -> Reader {
         let connections = self.connections.clone();
-        Reader { bus: self.clone(), connections, next: 1, since: Some(since), filters, inner: None }
+        Reader {
+            bus: self.clone(),
+            connections,
+            next: 1,
+            since: Some(since),
+            filters,
+            inner: None,
+        }
     }
 }
 
@@ -246,12 +272,18 @@ impl Reader {
             Some(since) if self.next == 1 => DeliverPolicy::ByStartTime {
                 start_time: async_nats::datetime::from_nanos(i128::from(since.0) * 1_000_000)?,
             },
-            _ => DeliverPolicy::ByStartSequence { start_sequence: self.next },
+            _ => DeliverPolicy::ByStartSequence {
+                start_sequence: self.next,
+            },
         };
         let consumer = self
             .bus
             .stream
-            .create_consumer(OrderedConfig { deliver_policy, filter_subjects: self.filters.clone(), ..OrderedConfig::default() })
+            .create_consumer(OrderedConfig {
+                deliver_policy,
+                filter_subjects: self.filters.clone(),
+                ..OrderedConfig::default()
+            })
             .await?;
         Ok(consumer.messages().await?)
     }

@@ -47,26 +47,77 @@ fn differences(is: &Config, expected: &Config) -> Vec<String> {
             differences.push(format!("{field} is {is}, not {expected}"));
         }
     };
-    compare("subjects", format!("{:?}", is.subjects), format!("{:?}", expected.subjects));
-    compare("retention", format!("{:?}", is.retention), format!("{:?}", expected.retention));
-    compare("storage", format!("{:?}", is.storage), format!("{:?}", expected.storage));
-    compare("discard", format!("{:?}", is.discard), format!("{:?}", expected.discard));
-    compare("max_age", format!("{:?}", is.max_age), format!("{:?}", expected.max_age));
-    compare("max_msgs", is.max_messages.to_string(), expected.max_messages.to_string());
+    compare(
+        "subjects",
+        format!("{:?}", is.subjects),
+        format!("{:?}", expected.subjects),
+    );
+    compare(
+        "retention",
+        format!("{:?}", is.retention),
+        format!("{:?}", expected.retention),
+    );
+    compare(
+        "storage",
+        format!("{:?}", is.storage),
+        format!("{:?}", expected.storage),
+    );
+    compare(
+        "discard",
+        format!("{:?}", is.discard),
+        format!("{:?}", expected.discard),
+    );
+    compare(
+        "max_age",
+        format!("{:?}", is.max_age),
+        format!("{:?}", expected.max_age),
+    );
+    compare(
+        "max_msgs",
+        is.max_messages.to_string(),
+        expected.max_messages.to_string(),
+    );
     compare(
         "max_msgs_per_subject",
         is.max_messages_per_subject.to_string(),
         expected.max_messages_per_subject.to_string(),
     );
-    compare("max_bytes (CALLFOLD_STREAM_BYTES_MAX)", is.max_bytes.to_string(), expected.max_bytes.to_string());
-    compare("replicas (CALLFOLD_STREAM_REPLICAS)", is.num_replicas.to_string(), expected.num_replicas.to_string());
-    compare("allow_direct", is.allow_direct.to_string(), expected.allow_direct.to_string());
+    compare(
+        "max_bytes (CALLFOLD_STREAM_BYTES_MAX)",
+        is.max_bytes.to_string(),
+        expected.max_bytes.to_string(),
+    );
+    compare(
+        "replicas (CALLFOLD_STREAM_REPLICAS)",
+        is.num_replicas.to_string(),
+        expected.num_replicas.to_string(),
+    );
+    compare(
+        "allow_direct",
+        is.allow_direct.to_string(),
+        expected.allow_direct.to_string(),
+    );
     compare("max_msg_size", is.max_message_size.to_string(), "-1".to_owned());
     compare("no_ack", is.no_ack.to_string(), expected.no_ack.to_string());
     compare("mirror", is.mirror.is_some().to_string(), "false".to_owned());
-    compare("sources", is.sources.as_ref().is_some_and(|sources| !sources.is_empty()).to_string(), "false".to_owned());
-    compare("subject_transform", is.subject_transform.is_some().to_string(), "false".to_owned());
-    compare("deny_delete", is.deny_delete.to_string(), expected.deny_delete.to_string());
+    compare(
+        "sources",
+        is.sources
+            .as_ref()
+            .is_some_and(|sources| !sources.is_empty())
+            .to_string(),
+        "false".to_owned(),
+    );
+    compare(
+        "subject_transform",
+        is.subject_transform.is_some().to_string(),
+        "false".to_owned(),
+    );
+    compare(
+        "deny_delete",
+        is.deny_delete.to_string(),
+        expected.deny_delete.to_string(),
+    );
     compare("sealed", is.sealed.to_string(), expected.sealed.to_string());
     differences
 }
@@ -86,7 +137,9 @@ pub(super) async fn create_or_verify_stream(
             }
             let mut created = expected.clone();
             let identity: u128 = rand::rng().random();
-            created.metadata.insert(IDENTITY.to_owned(), format!("{identity:032x}"));
+            created
+                .metadata
+                .insert(IDENTITY.to_owned(), format!("{identity:032x}"));
             match context.create_stream(created).await {
                 Ok(stream) => stream,
                 // Another process of ours may have been faster: its stream is then read and verified.
@@ -125,8 +178,14 @@ pub(super) async fn create_or_verify_consumer(
         max_ack_pending: ACK_PENDING_MAX,
         ..pull::Config::default()
     };
-    let failed = |source: Box<dyn std::error::Error + Send + Sync>| BusError::Consumer { name: name.to_owned(), source };
-    let consumer = stream.get_or_create_consumer(name, expected.clone()).await.map_err(|e| failed(Box::new(e)))?;
+    let failed = |source: Box<dyn std::error::Error + Send + Sync>| BusError::Consumer {
+        name: name.to_owned(),
+        source,
+    };
+    let consumer = stream
+        .get_or_create_consumer(name, expected.clone())
+        .await
+        .map_err(|e| failed(Box::new(e)))?;
     let is = &consumer.cached_info().config;
     let mut differences = Vec::new();
     let mut compare = |field: &str, is: String, expected: String| {
@@ -134,18 +193,57 @@ pub(super) async fn create_or_verify_consumer(
             differences.push(format!("{field} is {is}, not {expected}"));
         }
     };
-    compare("filter_subject", is.filter_subject.clone(), expected.filter_subject);
-    compare("filter_subjects", format!("{:?}", is.filter_subjects), format!("{:?}", expected.filter_subjects));
-    compare("deliver_policy", format!("{:?}", is.deliver_policy), format!("{:?}", expected.deliver_policy));
-    compare("backoff", format!("{:?}", is.backoff), format!("{:?}", expected.backoff));
-    compare("headers_only", is.headers_only.to_string(), expected.headers_only.to_string());
-    compare("ack_policy", format!("{:?}", is.ack_policy), format!("{:?}", expected.ack_policy));
-    compare("ack_wait", format!("{:?}", is.ack_wait), format!("{:?}", expected.ack_wait));
-    compare("max_deliver", is.max_deliver.to_string(), expected.max_deliver.to_string());
-    compare("max_ack_pending", is.max_ack_pending.to_string(), expected.max_ack_pending.to_string());
+    compare(
+        "filter_subject",
+        is.filter_subject.clone(),
+        expected.filter_subject,
+    );
+    compare(
+        "filter_subjects",
+        format!("{:?}", is.filter_subjects),
+        format!("{:?}", expected.filter_subjects),
+    );
+    compare(
+        "deliver_policy",
+        format!("{:?}", is.deliver_policy),
+        format!("{:?}", expected.deliver_policy),
+    );
+    compare(
+        "backoff",
+        format!("{:?}", is.backoff),
+        format!("{:?}", expected.backoff),
+    );
+    compare(
+        "headers_only",
+        is.headers_only.to_string(),
+        expected.headers_only.to_string(),
+    );
+    compare(
+        "ack_policy",
+        format!("{:?}", is.ack_policy),
+        format!("{:?}", expected.ack_policy),
+    );
+    compare(
+        "ack_wait",
+        format!("{:?}", is.ack_wait),
+        format!("{:?}", expected.ack_wait),
+    );
+    compare(
+        "max_deliver",
+        is.max_deliver.to_string(),
+        expected.max_deliver.to_string(),
+    );
+    compare(
+        "max_ack_pending",
+        is.max_ack_pending.to_string(),
+        expected.max_ack_pending.to_string(),
+    );
     if differences.is_empty() {
         Ok(consumer)
     } else {
-        Err(BusError::ConsumerDiffers { name: name.to_owned(), differences })
+        Err(BusError::ConsumerDiffers {
+            name: name.to_owned(),
+            differences,
+        })
     }
 }

@@ -25,7 +25,10 @@ fn program(folder: &Path, version: &str) -> PathBuf {
 }
 
 fn source(settings: &[(&str, &Path)]) -> BTreeMap<String, String> {
-    settings.iter().map(|(name, path)| ((*name).to_owned(), path.to_str().unwrap().to_owned())).collect()
+    settings
+        .iter()
+        .map(|(name, path)| ((*name).to_owned(), path.to_str().unwrap().to_owned()))
+        .collect()
 }
 
 #[test]
@@ -38,9 +41,17 @@ fn a_server_that_is_too_old_is_passed_over() {
     let path = std::env::join_paths([&old, &odd, &good].map(|path| path.parent().unwrap())).unwrap();
     let found = find_server(&source(&[("PATH", Path::new(&path))])).unwrap();
     assert_eq!(found, good);
-    let found = find_server(&source(&[("CALLFOLD_NATS_SERVER", &old), ("PATH", Path::new(&path))])).unwrap();
+    let found = find_server(&source(&[
+        ("CALLFOLD_NATS_SERVER", &old),
+        ("PATH", Path::new(&path)),
+    ]))
+    .unwrap();
     assert_eq!(found, good);
-    let found = find_server(&source(&[("CALLFOLD_NATS_SERVER", &preview), ("PATH", Path::new(&path))])).unwrap();
+    let found = find_server(&source(&[
+        ("CALLFOLD_NATS_SERVER", &preview),
+        ("PATH", Path::new(&path)),
+    ]))
+    .unwrap();
     assert_eq!(found, preview);
 }
 
@@ -53,7 +64,10 @@ async fn a_killed_server_comes_back_at_its_place_with_its_data() {
     nats.broker().kill_and_restart().await;
     assert_eq!(nats.broker().port(), port);
     assert_ne!(nats.broker().pid(), pid);
-    wait_for("the connection", async || bus.publish(&ended("CA2"), crate::support::WAIT).await.ok()).await;
+    wait_for("the connection", async || {
+        bus.publish(&ended("CA2"), crate::support::WAIT).await.ok()
+    })
+    .await;
     assert_eq!(all_events(&bus).await.len(), 2);
 }
 
@@ -63,7 +77,9 @@ async fn a_stopped_server_stays_stopped_and_its_store_can_be_opened_again() {
     let server = find_server(&Environment).unwrap();
     let start = async || {
         let (server, path) = (server.clone(), folder.path().to_owned());
-        tokio::task::spawn_blocking(move || Broker::start(&server, &path).unwrap()).await.unwrap()
+        tokio::task::spawn_blocking(move || Broker::start(&server, &path).unwrap())
+            .await
+            .unwrap()
     };
     let broker = start().await;
     let bus = Bus::connect(&BusConfig::new(broker.url())).await.unwrap();
@@ -86,7 +102,9 @@ async fn a_stopped_server_stays_stopped_and_its_store_can_be_opened_again() {
 /// Not a test: the process that the next one kills. It does nothing unless it is told a folder.
 #[test]
 fn helper_that_starts_a_server() {
-    let Some(folder) = std::env::var_os(FOLDER) else { return };
+    let Some(folder) = std::env::var_os(FOLDER) else {
+        return;
+    };
     let broker = Broker::start(&find_server(&Environment).unwrap(), Path::new(&folder)).unwrap();
     println!("\nserver-pid={}", broker.pid().unwrap());
     loop {
@@ -97,7 +115,9 @@ fn helper_that_starts_a_server() {
 /// Whether a process runs; one that is dead and not buried does not.
 fn runs(pid: u32) -> bool {
     match std::fs::read_to_string(format!("/proc/{pid}/stat")) {
-        Ok(stat) => stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X'])),
+        Ok(stat) => stat
+            .rsplit_once(") ")
+            .is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X'])),
         Err(_) => false,
     }
 }
@@ -115,7 +135,9 @@ async fn a_server_dies_with_a_parent_that_was_killed_and_its_store_is_free() {
     let output = parent.stdout.take().unwrap();
     let pid = tokio::task::spawn_blocking(move || {
         let lines = BufReader::new(output).lines().map_while(Result::ok);
-        lines.filter_map(|line| line.strip_prefix("server-pid=")?.parse::<u32>().ok()).next()
+        lines
+            .filter_map(|line| line.strip_prefix("server-pid=")?.parse::<u32>().ok())
+            .next()
     })
     .await
     .unwrap()
@@ -125,6 +147,8 @@ async fn a_server_dies_with_a_parent_that_was_killed_and_its_store_is_free() {
     parent.wait().unwrap();
     wait_for("the server to die", async || (!runs(pid)).then_some(())).await;
     let (server, path) = (find_server(&Environment).unwrap(), folder.path().to_owned());
-    let broker = tokio::task::spawn_blocking(move || Broker::start(&server, &path).unwrap()).await.unwrap();
+    let broker = tokio::task::spawn_blocking(move || Broker::start(&server, &path).unwrap())
+        .await
+        .unwrap();
     broker.stop().await;
 }

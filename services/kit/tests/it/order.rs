@@ -37,7 +37,10 @@ async fn retries_before_a_new_call(slots: usize) -> usize {
     // All have failed once, and what may run of them runs again, and hangs.
     handler.wait_for_begun(BACKLOG + 1).await;
     let begun = handler.begun();
-    assert!(begun[..BACKLOG].iter().all(|begun| begun.attempt == 1), "fresh messages go before retries");
+    assert!(
+        begun[..BACKLOG].iter().all(|begun| begun.attempt == 1),
+        "fresh messages go before retries"
+    );
     let new = ready("CAnew");
     publish(&bus, &new).await;
     if slots == 1 {
@@ -53,7 +56,11 @@ async fn retries_before_a_new_call(slots: usize) -> usize {
 
 #[tokio::test]
 async fn two_thousand_due_retries_do_not_delay_a_new_call() {
-    assert_eq!(retries_before_a_new_call(2).await, 1, "the one retry in hand; the last slot is free for new calls");
+    assert_eq!(
+        retries_before_a_new_call(2).await,
+        1,
+        "the one retry in hand; the last slot is free for new calls"
+    );
 }
 
 #[tokio::test]
@@ -66,8 +73,18 @@ async fn re_runs_begin_when_no_new_call_is_there() {
     let nats = TestNats::start().await;
     let bus = nats.bus().await;
     let run = Run(1_795_341_600_000_123);
-    publish_all(&bus, (0..500).map(|n| downloaded(&format!("CA{n}"), run)).collect()).await;
-    publish_all(&bus, (0..40).map(|n| downloaded(&format!("CAnew{n}"), Run::FIRST)).collect()).await;
+    publish_all(
+        &bus,
+        (0..500).map(|n| downloaded(&format!("CA{n}"), run)).collect(),
+    )
+    .await;
+    publish_all(
+        &bus,
+        (0..40)
+            .map(|n| downloaded(&format!("CAnew{n}"), Run::FIRST))
+            .collect(),
+    )
+    .await;
     let slow = Arc::new(Semaphore::new(0));
     let gate = Arc::clone(&slow);
     let handler = Scripted::new(Stage::Transcribe, move |job| {
@@ -82,7 +99,10 @@ async fn re_runs_begin_when_no_new_call_is_there() {
     let running = Running::start(&bus, &handler, policy(2));
     handler.wait_for_begun(41).await;
     let runs: Vec<Run> = handler.begun().iter().map(|begun| begun.run).collect();
-    assert!(runs[..40].iter().all(|run| *run == Run::FIRST), "every new call that is there goes first");
+    assert!(
+        runs[..40].iter().all(|run| *run == Run::FIRST),
+        "every new call that is there goes first"
+    );
     assert_eq!(runs[40], run);
     // One re-run hangs; the other slot is for new calls, now and later.
     publish(&bus, &downloaded("CAlate", Run::FIRST)).await;
@@ -90,7 +110,10 @@ async fn re_runs_begin_when_no_new_call_is_there() {
     assert_eq!(handler.begun().iter().filter(|begun| begun.run == run).count(), 1);
     // And the re-runs do go on.
     slow.add_permits(500);
-    wait_for("the re-runs", async || (bus.stream_state().await.unwrap().messages == 2 * 541).then_some(())).await;
+    wait_for("the re-runs", async || {
+        (bus.stream_state().await.unwrap().messages == 2 * 541).then_some(())
+    })
+    .await;
     running.stop().await;
 }
 
@@ -99,7 +122,11 @@ async fn with_one_slot_a_new_call_waits_for_one_re_run_at_most() {
     let nats = TestNats::start().await;
     let bus = nats.bus().await;
     let run = Run(1_795_341_600_000_123);
-    publish_all(&bus, (0..50).map(|n| downloaded(&format!("CA{n}"), run)).collect()).await;
+    publish_all(
+        &bus,
+        (0..50).map(|n| downloaded(&format!("CA{n}"), run)).collect(),
+    )
+    .await;
     let slow = Arc::new(Semaphore::new(0));
     let gate = Arc::clone(&slow);
     let handler = Scripted::new(Stage::Transcribe, move |_| {

@@ -11,14 +11,18 @@ use callfold_schema::{EventKind, Run, Stage};
 use tokio::sync::Semaphore;
 
 use crate::support::{
-    Running, Scripted, WAIT, answer_of, clock_ahead, consumer_info, failures, impatient, let_pass, policy, raw, ready,
-    settled, wait_for_answer,
+    Running, Scripted, WAIT, answer_of, clock_ahead, consumer_info, failures, impatient, let_pass, policy,
+    raw, ready, settled, wait_for_answer,
 };
 
 const DOWNLOAD: Stage = Stage::Download;
 
 async fn kinds(nats: &TestNats) -> Vec<EventKind> {
-    all_records(&nats.bus().await).await.iter().map(|record| record.envelope.subject.kind).collect()
+    all_records(&nats.bus().await)
+        .await
+        .iter()
+        .map(|record| record.envelope.subject.kind)
+        .collect()
 }
 
 fn unavailable() -> Failure {
@@ -49,7 +53,10 @@ async fn a_message_is_answered_once_and_acknowledged() {
     settled(&nats, "download_new", 0).await;
     running.stop().await;
     let records = all_records(&bus).await;
-    assert_eq!(kinds(&nats).await, [EventKind::RecordingReady, EventKind::RecordingDownloaded]);
+    assert_eq!(
+        kinds(&nats).await,
+        [EventKind::RecordingReady, EventKind::RecordingDownloaded]
+    );
     let (input, answer) = (&records[0].envelope, &records[1].envelope);
     assert_eq!(answer.cause, Some(input.subject.message_id()));
     assert_eq!(answer.traceparent, input.traceparent);
@@ -80,9 +87,16 @@ async fn every_failed_attempt_is_told_and_the_last_one_is_final() {
     settled(&nats, "download_new", 0).await;
     running.stop().await;
     let told = failures(&bus, DOWNLOAD, "CA1").await;
-    let shape: Vec<_> = told.iter().map(|(n, failed)| (*n, failed.delivery, failed.next_attempt_at.is_some())).collect();
+    let shape: Vec<_> = told
+        .iter()
+        .map(|(n, failed)| (*n, failed.delivery, failed.next_attempt_at.is_some()))
+        .collect();
     assert_eq!(shape, [(1, 1, true), (2, 2, true), (3, 3, false)]);
-    assert!(told.iter().all(|(_, f)| f.class == FailureClass::Unavailable && f.text == "HTTP 503" && f.attempts_max == 3));
+    assert!(
+        told.iter().all(|(_, f)| f.class == FailureClass::Unavailable
+            && f.text == "HTTP 503"
+            && f.attempts_max == 3)
+    );
     let attempts: Vec<u32> = handler.begun().iter().map(|begun| begun.attempt).collect();
     assert_eq!(attempts, [1, 2, 3]);
     assert_eq!(kinds(&nats).await.len(), 4);
@@ -93,7 +107,9 @@ async fn a_retry_that_helps_ends_with_one_answer() {
     let nats = TestNats::start().await;
     let bus = nats.bus().await;
     let handler = Scripted::new(DOWNLOAD, |job| async move {
-        if job.attempt == 1 { panic!("the worker stumbles") }
+        if job.attempt == 1 {
+            panic!("the worker stumbles")
+        }
         Outcome::done(answer_of(DOWNLOAD))
     });
     let running = Running::start(&bus, &handler, policy(2));
@@ -103,7 +119,11 @@ async fn a_retry_that_helps_ends_with_one_answer() {
     running.stop().await;
     let told = failures(&bus, DOWNLOAD, "CA1").await;
     assert_eq!(told.len(), 1);
-    assert_eq!((told[0].0, told[0].1.class), (1, FailureClass::Internal), "a panic is a failed attempt");
+    assert_eq!(
+        (told[0].0, told[0].1.class),
+        (1, FailureClass::Internal),
+        "a panic is a failed attempt"
+    );
 }
 
 #[tokio::test]
@@ -130,12 +150,20 @@ async fn waiting_is_told_once_however_often_it_looks_and_is_no_attempt() {
     let seen = Arc::clone(&looks);
     let handler = Scripted::new(DOWNLOAD, move |_| {
         let there = match seen.try_acquire() {
-            Ok(look) => { look.forget(); false }
+            Ok(look) => {
+                look.forget();
+                false
+            }
             Err(_) => true,
         };
         async move {
-            if there { return Outcome::done(answer_of(DOWNLOAD)) }
-            Outcome::Waiting { text: "the media is not there yet".to_owned(), after: Duration::from_millis(1) }
+            if there {
+                return Outcome::done(answer_of(DOWNLOAD));
+            }
+            Outcome::Waiting {
+                text: "the media is not there yet".to_owned(),
+                after: Duration::from_millis(1),
+            }
         }
     });
     let running = Running::start(&bus, &handler, policy(1));
@@ -169,7 +197,10 @@ async fn a_message_whose_answer_is_recorded_is_not_worked_on_again() {
     settled(&nats, "download_new", 0).await;
     running.stop().await;
     assert_eq!(handler.begun(), []);
-    assert_eq!(kinds(&nats).await, [EventKind::RecordingReady, EventKind::RecordingDownloaded]);
+    assert_eq!(
+        kinds(&nats).await,
+        [EventKind::RecordingReady, EventKind::RecordingDownloaded]
+    );
 }
 
 #[tokio::test]
@@ -196,7 +227,11 @@ async fn two_processes_with_one_message_in_hand_record_one_answer() {
     first.ended().await.unwrap();
     settled(&nats, "download_new", 0).await;
     second.stop().await;
-    let answers = kinds(&nats).await.into_iter().filter(|kind| *kind == EventKind::RecordingDownloaded).count();
+    let answers = kinds(&nats)
+        .await
+        .into_iter()
+        .filter(|kind| *kind == EventKind::RecordingDownloaded)
+        .count();
     assert_eq!(answers, 1);
 }
 
@@ -216,9 +251,19 @@ async fn a_lost_worker_counts_as_an_attempt_and_the_work_goes_on() {
     running.stop().await;
     let told = failures(&bus, DOWNLOAD, "CA1").await;
     assert_eq!(told.len(), 1);
-    assert_eq!((told[0].0, told[0].1.class, told[0].1.delivery), (1, FailureClass::WorkerLost, 1));
+    assert_eq!(
+        (told[0].0, told[0].1.class, told[0].1.delivery),
+        (1, FailureClass::WorkerLost, 1)
+    );
     assert!(told[0].1.next_attempt_at.is_some());
-    assert_eq!(handler.begun().iter().map(|begun| begun.attempt).collect::<Vec<_>>(), [2]);
+    assert_eq!(
+        handler
+            .begun()
+            .iter()
+            .map(|begun| begun.attempt)
+            .collect::<Vec<_>>(),
+        [2]
+    );
 }
 
 #[tokio::test]
@@ -226,7 +271,10 @@ async fn a_message_that_kills_its_workers_ends() {
     let nats = TestNats::start().await;
     let bus = nats.bus().await;
     publish(&bus, &ready("CA1")).await;
-    let policy = StagePolicy { attempts_max: 2, ..impatient(1) };
+    let policy = StagePolicy {
+        attempts_max: 2,
+        ..impatient(1)
+    };
     let stuck = Scripted::stuck(DOWNLOAD);
     for worker in 1..=2 {
         let running = Running::start(&bus, &stuck, policy.clone());
@@ -238,8 +286,17 @@ async fn a_message_that_kills_its_workers_ends() {
     settled(&nats, "download_new", 0).await;
     running.stop().await;
     let told = failures(&bus, DOWNLOAD, "CA1").await;
-    let shape: Vec<_> = told.iter().map(|(n, f)| (*n, f.class, f.next_attempt_at.is_some())).collect();
-    assert_eq!(shape, [(1, FailureClass::WorkerLost, true), (2, FailureClass::WorkerLost, false)]);
+    let shape: Vec<_> = told
+        .iter()
+        .map(|(n, f)| (*n, f.class, f.next_attempt_at.is_some()))
+        .collect();
+    assert_eq!(
+        shape,
+        [
+            (1, FailureClass::WorkerLost, true),
+            (2, FailureClass::WorkerLost, false)
+        ]
+    );
     assert_eq!(handler.begun(), []);
 }
 
@@ -282,7 +339,10 @@ async fn a_message_that_waits_for_a_slot_is_not_taken_for_lost() {
     let running = Running::start(&bus, &handler, impatient(1));
     tokio::time::timeout(WAIT, running.health.ready()).await.unwrap();
     wait_for("both requests to stand", async || {
-        let waiting = [consumer_info(&nats, "transcribe_new").await, consumer_info(&nats, "transcribe_again").await];
+        let waiting = [
+            consumer_info(&nats, "transcribe_new").await,
+            consumer_info(&nats, "transcribe_again").await,
+        ];
         waiting.iter().all(|info| info.num_waiting == 1).then_some(())
     })
     .await;
@@ -300,7 +360,14 @@ async fn a_message_that_waits_for_a_slot_is_not_taken_for_lost() {
     wait_for_answer(&bus, Stage::Transcribe, "CA1", again).await;
     settled(&nats, "transcribe_again", 0).await;
     running.stop().await;
-    assert_eq!(handler.begun().iter().map(|begun| begun.attempt).collect::<Vec<_>>(), [1, 1]);
+    assert_eq!(
+        handler
+            .begun()
+            .iter()
+            .map(|begun| begun.attempt)
+            .collect::<Vec<_>>(),
+        [1, 1]
+    );
     assert_eq!(kinds(&nats).await.len(), 4);
 }
 
@@ -325,9 +392,17 @@ async fn work_in_hand_survives_a_broker_that_was_killed() {
     wait_for_answer(&bus, DOWNLOAD, "CA2", Run::FIRST).await;
     settled(&nats, "download_new", 0).await;
     running.stop().await;
-    let begun: Vec<(String, u32)> = handler.begun().into_iter().map(|begun| (begun.call, begun.attempt)).collect();
+    let begun: Vec<(String, u32)> = handler
+        .begun()
+        .into_iter()
+        .map(|begun| (begun.call, begun.attempt))
+        .collect();
     assert_eq!(begun, [("CA1".to_owned(), 1), ("CA2".to_owned(), 1)]);
-    assert_eq!(kinds(&nats).await.len(), 4, "two inputs and two answers, no failure");
+    assert_eq!(
+        kinds(&nats).await.len(),
+        4,
+        "two inputs and two answers, no failure"
+    );
 }
 
 #[tokio::test]
@@ -341,13 +416,19 @@ async fn an_answer_is_recorded_when_the_broker_is_back() {
     handler.wait_for_begun(1).await;
     nats.broker().kill_and_hold().await;
     gate.add_permits(1);
-    wait_for("the work to be done", async || (gate.available_permits() == 0).then_some(())).await;
+    wait_for("the work to be done", async || {
+        (gate.available_permits() == 0).then_some(())
+    })
+    .await;
     nats.broker().resume().await;
     wait_for_answer(&bus, DOWNLOAD, "CA1", Run::FIRST).await;
     settled(&nats, "download_new", 0).await;
     running.stop().await;
     assert_eq!(handler.begun().len(), 1);
-    assert_eq!(kinds(&nats).await, [EventKind::RecordingReady, EventKind::RecordingDownloaded]);
+    assert_eq!(
+        kinds(&nats).await,
+        [EventKind::RecordingReady, EventKind::RecordingDownloaded]
+    );
 }
 
 #[tokio::test]
@@ -361,7 +442,12 @@ async fn a_newer_event_is_left_and_a_broken_one_is_passed_over_while_others_go_o
         headers.insert("Callfold-Version", version);
         headers.insert("Callfold-Time", "2026-11-22T10:00:00.000Z");
         let subject = format!("calls.{call}.recording_ready.new.RE1");
-        context.publish_with_headers(subject, headers, "\u{fffd}".into()).await.unwrap().await.unwrap();
+        context
+            .publish_with_headers(subject, headers, "\u{fffd}".into())
+            .await
+            .unwrap()
+            .await
+            .unwrap();
     }
     let handler = Scripted::done(DOWNLOAD);
     let running = Running::start(&bus, &handler, policy(1));
@@ -384,7 +470,11 @@ async fn a_stage_survives_the_loss_of_its_consumer_and_does_nothing_twice() {
     publish(&bus, &ready("CA1")).await;
     wait_for_answer(&bus, DOWNLOAD, "CA1", Run::FIRST).await;
     settled(&nats, "download_new", 0).await;
-    raw(&nats).await.delete_consumer_from_stream("download_new", "CALLS").await.unwrap();
+    raw(&nats)
+        .await
+        .delete_consumer_from_stream("download_new", "CALLS")
+        .await
+        .unwrap();
     publish(&bus, &ready("CA2")).await;
     wait_for_answer(&bus, DOWNLOAD, "CA2", Run::FIRST).await;
     settled(&nats, "download_new", 0).await;
@@ -410,9 +500,17 @@ async fn a_soft_stop_finishes_what_is_in_hand_and_begins_nothing() {
     let begun: Vec<String> = handler.begun().into_iter().map(|begun| begun.call).collect();
     assert_eq!(begun, ["CA1"]);
     // Its answer and its acknowledgement are out when it has ended.
-    assert!(bus.find(&crate::support::answer_subject(DOWNLOAD, "CA1", Run::FIRST)).await.unwrap().is_some());
-    let info = consumer_info(&nats, "download_new").await;
-    assert_eq!((info.num_ack_pending, info.num_pending), (0, 1));
+    assert!(
+        bus.find(&crate::support::answer_subject(DOWNLOAD, "CA1", Run::FIRST))
+            .await
+            .unwrap()
+            .is_some()
+    );
+    wait_for("the server to see the acknowledgement", async || {
+        let info = consumer_info(&nats, "download_new").await;
+        ((info.num_ack_pending, info.num_pending) == (0, 1)).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -437,7 +535,10 @@ async fn a_handler_sees_the_hard_stop() {
     let bus = nats.bus().await;
     let handler = Scripted::new(DOWNLOAD, |job| async move {
         job.cancel.cancelled().await;
-        Outcome::Waiting { text: "stopped".to_owned(), after: Duration::ZERO }
+        Outcome::Waiting {
+            text: "stopped".to_owned(),
+            after: Duration::ZERO,
+        }
     });
     let running = Running::start(&bus, &handler, policy(1));
     publish(&bus, &ready("CA1")).await;
@@ -450,5 +551,8 @@ async fn a_handler_sees_the_hard_stop() {
     let running = Running::start(&bus, &next, policy(1));
     wait_for_answer(&bus, DOWNLOAD, "CA1", Run::FIRST).await;
     running.stop().await;
-    assert_eq!(next.begun().iter().map(|begun| begun.attempt).collect::<Vec<_>>(), [1]);
+    assert_eq!(
+        next.begun().iter().map(|begun| begun.attempt).collect::<Vec<_>>(),
+        [1]
+    );
 }

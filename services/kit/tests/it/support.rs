@@ -70,7 +70,12 @@ pub(crate) fn ready(name: &str) -> NewEvent {
 
 /// Work for the stage `transcribe`.
 pub(crate) fn downloaded(name: &str, run: Run) -> NewEvent {
-    NewEvent::new(call(name), Key::stage(recording(), run), now(), answer_of(Stage::Download))
+    NewEvent::new(
+        call(name),
+        Key::stage(recording(), run),
+        now(),
+        answer_of(Stage::Download),
+    )
 }
 
 pub(crate) fn answer_of(stage: Stage) -> Event {
@@ -148,7 +153,11 @@ impl Scripted {
     where
         F: Future<Output = Outcome> + Send + 'static,
     {
-        Arc::new(Self { stage, work: Box::new(move |job| Box::pin(work(job))), begun: Mutex::default() })
+        Arc::new(Self {
+            stage,
+            work: Box::new(move |job| Box::pin(work(job))),
+            begun: Mutex::default(),
+        })
     }
 
     /// Answers every message.
@@ -166,7 +175,10 @@ impl Scripted {
     }
 
     pub(crate) async fn wait_for_begun(&self, count: usize) {
-        wait_for("the handler to begin", async || (self.begun.lock().unwrap().len() >= count).then_some(())).await;
+        wait_for("the handler to begin", async || {
+            (self.begun.lock().unwrap().len() >= count).then_some(())
+        })
+        .await;
     }
 }
 
@@ -177,7 +189,11 @@ impl StageHandler for Scripted {
     }
 
     async fn handle(&self, job: &Job) -> Outcome {
-        let begun = Begun { call: job.call_sid.to_string(), run: job.run, attempt: job.attempt };
+        let begun = Begun {
+            call: job.call_sid.to_string(),
+            run: job.run,
+            attempt: job.attempt,
+        };
         self.begun.lock().unwrap().push(begun);
         (self.work)(job.clone()).await
     }
@@ -188,14 +204,22 @@ pub(crate) fn policy(slots: usize) -> StagePolicy {
     let millisecond = Duration::from_millis(1);
     StagePolicy {
         attempts_max: 3,
-        backoff: Backoff { base: millisecond, max: millisecond, factor: 1.0, jitter: 0.0 },
+        backoff: Backoff {
+            base: millisecond,
+            max: millisecond,
+            factor: 1.0,
+            jitter: 0.0,
+        },
         ..StagePolicy::with_slots(slots)
     }
 }
 
 /// The same, but the server takes a worker for lost after a second.
 pub(crate) fn impatient(slots: usize) -> StagePolicy {
-    StagePolicy { ack_wait: Duration::from_secs(1), ..policy(slots) }
+    StagePolicy {
+        ack_wait: Duration::from_secs(1),
+        ..policy(slots)
+    }
 }
 
 /// A stage at work.
@@ -211,7 +235,12 @@ impl Running {
         Self::start_at(bus, handler, policy, Arc::new(SystemClock))
     }
 
-    pub(crate) fn start_at(bus: &Bus, handler: &Arc<Scripted>, policy: StagePolicy, clock: SharedClock) -> Self {
+    pub(crate) fn start_at(
+        bus: &Bus,
+        handler: &Arc<Scripted>,
+        policy: StagePolicy,
+        clock: SharedClock,
+    ) -> Self {
         let (soft, hard, health) = (CancellationToken::new(), CancellationToken::new(), Health::new());
         let deps = StageDeps {
             clock,
@@ -222,12 +251,20 @@ impl Running {
         };
         let handler: Arc<dyn StageHandler> = Arc::<Scripted>::clone(handler);
         let task = tokio::spawn(run_stage(bus.clone(), handler, policy, deps));
-        Self { soft, hard, health, task }
+        Self {
+            soft,
+            hard,
+            health,
+            task,
+        }
     }
 
     /// Waits for its end.
     pub(crate) async fn ended(self) -> Result<(), BoxError> {
-        tokio::time::timeout(PATIENCE, self.task).await.expect("the stage ends").unwrap()
+        tokio::time::timeout(PATIENCE, self.task)
+            .await
+            .expect("the stage ends")
+            .unwrap()
     }
 
     /// Lets it finish what is in hand.
@@ -251,13 +288,21 @@ pub(crate) async fn raw(nats: &TestNats) -> jetstream::Context {
         url.username().to_owned(),
         url.password().unwrap().to_owned(),
     );
-    jetstream::new(options.connect(format!("127.0.0.1:{}", nats.broker().port())).await.unwrap())
+    jetstream::new(
+        options
+            .connect(format!("127.0.0.1:{}", nats.broker().port()))
+            .await
+            .unwrap(),
+    )
 }
 
 /// A consumer's own account.
 pub(crate) async fn consumer_info(nats: &TestNats, name: &str) -> jetstream::consumer::Info {
-    let consumer: jetstream::consumer::PullConsumer =
-        raw(nats).await.get_consumer_from_stream(name, "CALLS").await.unwrap();
+    let consumer: jetstream::consumer::PullConsumer = raw(nats)
+        .await
+        .get_consumer_from_stream(name, "CALLS")
+        .await
+        .unwrap();
     consumer.cached_info().clone()
 }
 
@@ -276,7 +321,10 @@ pub(crate) fn answer_subject(stage: Stage, name: &str, run: Run) -> Subject {
 
 pub(crate) async fn wait_for_answer(bus: &Bus, stage: Stage, name: &str, run: Run) {
     let subject = answer_subject(stage, name, run);
-    wait_for("the answer", async || bus.find(&subject).await.ok().flatten().map(|_| ())).await;
+    wait_for("the answer", async || {
+        bus.find(&subject).await.ok().flatten().map(|_| ())
+    })
+    .await;
 }
 
 /// The failures of a call's stage that are recorded, by attempt.
@@ -284,7 +332,10 @@ pub(crate) async fn failures(bus: &Bus, stage: Stage, name: &str) -> Vec<(u32, S
     let mut failures = Vec::new();
     for attempt in 0..10 {
         let key = Key::failure(recording(), Run::FIRST, stage, attempt);
-        let found = bus.find(&Subject::new(call(name), EventKind::StageFailed, key)).await.unwrap();
+        let found = bus
+            .find(&Subject::new(call(name), EventKind::StageFailed, key))
+            .await
+            .unwrap();
         if let Some(Event::StageFailed(event)) = found.map(|found| found.decode().unwrap().event) {
             failures.push((attempt, event));
         }
@@ -304,5 +355,10 @@ pub(crate) fn clock_ahead(ms: i64) -> SharedClock {
 }
 
 pub(crate) async fn small_bus(nats: &TestNats, bytes_max: u64) -> Bus {
-    Bus::connect(&BusConfig { stream_bytes_max: bytes_max, ..nats.config() }).await.unwrap()
+    Bus::connect(&BusConfig {
+        stream_bytes_max: bytes_max,
+        ..nats.config()
+    })
+    .await
+    .unwrap()
 }

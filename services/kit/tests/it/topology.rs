@@ -25,7 +25,14 @@ async fn the_stream_is_created_once_and_verified_by_whoever_comes_next() {
     assert_eq!(identity.len(), 32);
     assert_eq!(nats.bus().await.stream_identity(), identity);
 
-    let config = raw(&nats).await.get_stream("CALLS").await.unwrap().cached_info().config.clone();
+    let config = raw(&nats)
+        .await
+        .get_stream("CALLS")
+        .await
+        .unwrap()
+        .cached_info()
+        .config
+        .clone();
     assert_eq!(config.subjects, ["calls.>"]);
     assert_eq!(config.discard, DiscardPolicy::New);
     assert_eq!(config.max_age, Duration::ZERO);
@@ -49,16 +56,33 @@ async fn a_stream_that_differs_is_refused_with_every_difference_by_name() {
     };
     raw(&nats).await.create_stream(foreign).await.unwrap();
     let error = Bus::connect(&nats.config()).await.err().unwrap();
-    let BusError::StreamDiffers(differences) = &error else { panic!("{error:?}") };
+    let BusError::StreamDiffers(differences) = &error else {
+        panic!("{error:?}")
+    };
     assert_eq!(
         differences,
-        &["discard is Old, not New", "max_age is 3600s, not 0ns", "allow_direct is false, not true"]
+        &[
+            "discard is Old, not New",
+            "max_age is 3600s, not 0ns",
+            "allow_direct is false, not true"
+        ]
     );
     assert!(error.to_string().contains("nats stream edit CALLS"), "{error}");
     // Another bound than the one that was set is a difference like any other.
     let other = nats.config();
-    let error = Bus::connect(&BusConfig { stream_bytes_max: 1 << 29, ..other }).await.err().unwrap();
-    assert!(error.to_string().contains("CALLFOLD_STREAM_BYTES_MAX) is 1073741824, not 536870912"), "{error}");
+    let error = Bus::connect(&BusConfig {
+        stream_bytes_max: 1 << 29,
+        ..other
+    })
+    .await
+    .err()
+    .unwrap();
+    assert!(
+        error
+            .to_string()
+            .contains("CALLFOLD_STREAM_BYTES_MAX) is 1073741824, not 536870912"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -66,7 +90,13 @@ async fn a_stream_without_an_identity_is_not_ours_and_what_an_operator_adds_is_h
     let nats = TestNats::start().await;
     drop(nats.bus().await);
     let context = raw(&nats).await;
-    let mut config = context.get_stream("CALLS").await.unwrap().cached_info().config.clone();
+    let mut config = context
+        .get_stream("CALLS")
+        .await
+        .unwrap()
+        .cached_info()
+        .config
+        .clone();
     config.description = Some("ours, said the operator".to_owned());
     config.metadata.insert("team".to_owned(), "leads".to_owned());
     context.update_stream(&config).await.unwrap();
@@ -76,7 +106,10 @@ async fn a_stream_without_an_identity_is_not_ours_and_what_an_operator_adds_is_h
     context.update_stream(&config).await.unwrap();
     let error = Bus::connect(&nats.config()).await.err().unwrap();
     assert!(matches!(error, BusError::NotOurs), "{error:?}");
-    assert!(error.to_string().contains("--metadata callfold_identity="), "{error}");
+    assert!(
+        error.to_string().contains("--metadata callfold_identity="),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -91,7 +124,14 @@ async fn a_consumer_that_differs_is_refused_with_the_difference() {
         max_ack_pending: 1_000_000,
         ..pull::Config::default()
     };
-    raw(&nats).await.get_stream("CALLS").await.unwrap().create_consumer(foreign).await.unwrap();
+    raw(&nats)
+        .await
+        .get_stream("CALLS")
+        .await
+        .unwrap()
+        .create_consumer(foreign)
+        .await
+        .unwrap();
     let running = Running::start(&bus, &Scripted::done(Stage::Download), policy(1));
     let error = running.ended().await.unwrap_err();
     let text = chain(&*error);
@@ -115,7 +155,9 @@ async fn a_broker_that_takes_too_small_messages_is_refused() {
         .unwrap();
     let url = wait_for("the server's port", async || {
         let ports = std::fs::read_dir(folder.path()).ok()?.flatten().find(|file| {
-            file.path().extension().is_some_and(|extension| extension == "ports")
+            file.path()
+                .extension()
+                .is_some_and(|extension| extension == "ports")
         })?;
         let ports: serde_json::Value = serde_json::from_slice(&std::fs::read(ports.path()).ok()?).ok()?;
         Some(ports["nats"][0].as_str()?.to_owned())
@@ -124,7 +166,9 @@ async fn a_broker_that_takes_too_small_messages_is_refused() {
     let error = Bus::connect(&BusConfig::new(url)).await.err();
     server.kill().unwrap();
     server.wait().unwrap();
-    let Some(BusError::MaxPayload { allowed: 1_048_576 }) = error else { panic!("{error:?}") };
+    let Some(BusError::MaxPayload { allowed: 1_048_576 }) = error else {
+        panic!("{error:?}")
+    };
 }
 
 #[tokio::test]

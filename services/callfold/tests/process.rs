@@ -1,0 +1,288 @@
+//! The program as people start it: processes, signals, files, exit codes.
+
+#![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+
+mod program;
+
+use callfold_kit::testing::{TestNats, wait_for};
+use callfold_store::testing::TestPostgres;
+use program::{Installation, Program, free_port, mode};
+use rustix::process::Signal;
+use serde_json::Value;
+
+/// The API of a running system.
+struct Api {
+    http: reqwest::Client,
+    address: String,
+    token: String,
+}
+
+impl Api {
+    fn new(address: &str, token: &str) -> Self {
+        let http = callfold_kit::http::client_builder().build().unwrap();
+        Self { http, address: address.to_owned(), token: token.to_owned() }
+    }
+
+    async fn leads(&self, query: &str) -> Vec<Value> {
+        let url = format!("{}/api/v1/leads?{query}", self.address);
+        let answer = self.http.get(url).bearer_auth(&self.token).send().await.unwrap();
+        assert_eq!(answer.status(), 200);
+        let answer: Value = answer.json().await.unwrap();
+        answer["leads"].as_array().unwrap().clone()
+    }
+
+    async fn processed(&self, count: usize) -> Vec<Value> {
+        wait_for("the cards", async || {
+            Some(self.leads("status=processed").await).filter(|leads| leads.len() == count)
+        })
+        .await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn up_serves_until_ctrl_c_and_takes_its_broker_with_it() {
+    let here = Installation::new();
+    let mut up = here.start(&["up", "--listen", "127.0.0.1:0"]);
+    let address = up.ready().await;
+    let link = up.says("sign in (once, within 15 minutes): ").await;
+    assert!(link.contains(&format!("{address}/signin?token=")), "{link}");
+    let data = here.data();
+    let token = std::fs::read_to_string(data.join("api-token")).unwrap();
+    for file in ["run.json", "api-token"] {
+        assert_eq!(mode(&data.join(file)), 0o600, "{file}");
+    }
+    let api = Api::new(&address, token.trim());
+    let ready = api.http.get(format!("{address}/readyz")).send().await.unwrap();
+    assert_eq!(ready.status(), 200);
+    assert!(here.has_broker());
+
+    // Nobody else runs on this folder.
+    let second = here.run(&["up", "--listen", "127.0.0.1:0"]).await;
+    assert_eq!(second.code, Some(1), "{second:?}");
+    assert!(second.err.contains("another callfold runs on"), "{second:?}");
+    // Nor on this port.
+    let port = address.rsplit(':').next().unwrap();
+    let other = Installation::new();
+    let taken = other.run(&["up", "--listen", &format!("127.0.0.1:{port}")]).await;
+    assert_eq!(taken.code, Some(1), "{taken:?}");
+    assert!(taken.err.contains("could not listen on"), "{taken:?}");
+
+    let media_port = here.media_port.to_string();
+    let played = here.run(&["simulate", "--calls", "2", "--wait", "--media-port", &media_port]).await;
+    assert_eq!(played.code, Some(0), "{played:?}");
+    assert!(played.out.lines().any(|line| line.split_whitespace().eq(["processed", "2"])), "{}", played.out);
+    let leads = api.processed(2).await;
+    assert_eq!(leads[1]["phone"], "+972501234567");
+    assert_eq!(leads[0]["phone"], "+972501234568");
+
+    the_tools_tell_what_happened(&here, &address, leads[0]["call_sid"].as_str().unwrap()).await;
+
+    let status = up.stop(Signal::INT).await;
+    assert_eq!(status.code(), Some(0), "{}", up.everything());
+    assert!(up.output().contains("stopping"));
+    assert!(!here.has_broker(), "the broker is gone with it");
+    assert!(!data.join("run.json").exists());
+    assert!(!up.everything().contains(token.trim()), "the API token is never printed");
+    assert!(!up.everything().contains("+97250"), "nor is a caller's number");
+
+    // A stopped installation can still be read.
+    let events = here.run(&["events"]).await;
+    assert_eq!((events.code, events.out.lines().count()), (Some(0), 14), "{events:?}");
+    assert!(!here.has_broker());
+}
+
+async fn the_tools_tell_what_happened(here: &Installation, address: &str, call_sid: &str) {
+    let events = here.run(&["events"]).await;
+    assert_eq!(events.code, Some(0), "{events:?}");
+    let lines: Vec<Value> = events.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 14);
+    assert!(lines.iter().enumerate().all(|(n, line)| line["position"] == n as u64 + 1));
+    assert!(!events.out.contains("+972"), "personal data is shown when it is asked for");
+    let calls = here.run(&["events", "--kind", "call_started", "--data-too"]).await;
+    assert_eq!(calls.out.lines().count(), 2, "{calls:?}");
+    assert!(calls.out.contains("+972501234567"));
+    let nonsense = here.run(&["events", "--kind", "call_answered"]).await;
+    assert_eq!(nonsense.code, Some(1));
+    assert!(nonsense.err.contains("call_started"), "it says which kinds there are: {nonsense:?}");
+
+    let story = here.run(&["explain", call_sid]).await;
+    assert_eq!(story.code, Some(0), "{story:?}");
+    assert!(story.out.contains("the card says: processed"), "{}", story.out);
+    assert!(!story.out.contains("+972"), "{}", story.out);
+    let unknown = here.run(&["explain", "CA_never_heard_of"]).await;
+    assert_eq!(unknown.code, Some(1), "{unknown:?}");
+
+    let listen = address.strip_prefix("http://").unwrap();
+    let healthy = here.run(&["health", "--listen", listen]).await;
+    assert_eq!(healthy.code, Some(0), "{healthy:?}");
+    let dead = here.run(&["health", "--listen", &format!("127.0.0.1:{}", free_port())]).await;
+    assert_eq!(dead.code, Some(1), "{dead:?}");
+
+    let doctor = here.run(&["doctor", "--listen", listen]).await;
+    assert_eq!(doctor.code, Some(0), "{doctor:?}");
+    let wrong = here.run_with(&["doctor", "--listen", listen], &[("CALLFOLD_VOICE", "Polly.Carmit")]).await;
+    assert_eq!(wrong.code, Some(1), "{wrong:?}");
+    assert!(wrong.out.lines().any(|line| line.contains("CALLFOLD_VOICE") && line.contains("wrong")), "{}", wrong.out);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kill_minus_nine_in_the_middle_of_work_loses_nothing() {
+    // One message after the other, slowly, on however fast a machine.
+    let here = Installation::new().with("CALLFOLD_WHISPER_WORKERS", "1").with("CALLFOLD_WHISPER_THREADS", "1");
+    let listen = format!("127.0.0.1:{}", free_port());
+    let mut up = here.start(&["up", "--listen", &listen]);
+    let address = up.ready().await;
+    let token = std::fs::read_to_string(here.data().join("api-token")).unwrap();
+    let api = Api::new(&address, token.trim());
+    // Without --wait it goes on serving the recordings.
+    let media_port = here.media_port.to_string();
+    let mut simulate = here.start(&["simulate", "--calls", "3", "--rate", "20", "--media-port", &media_port]);
+    simulate.says("the recordings are served until Ctrl-C").await;
+    // Each webhook was answered; recognising three messages takes longer than asking.
+    let before = api.leads("status=processed").await.len();
+    up.stop(Signal::KILL).await;
+    assert!(before < 3, "the work was over before it could be interrupted");
+
+    let mut up = here.start(&["up", "--listen", &listen]);
+    up.ready().await;
+    let leads = api.processed(3).await;
+    for lead in &leads {
+        assert_eq!(lead["recordings"].as_array().unwrap().len(), 1);
+        assert!(lead["summary_title"].is_string());
+    }
+    assert_eq!(api.leads("").await.len(), 3);
+    let status = up.stop(Signal::TERM).await;
+    assert_eq!(status.code(), Some(0), "{}", up.everything());
+    assert!(!here.has_broker());
+    let events = here.run(&["events"]).await;
+    for kind in ["call_started", "recording_ready", "recording_downloaded", "transcript_ready", "summary_ready"] {
+        assert_eq!(events.out.matches(&format!("\"{kind}\"")).count(), 3, "{kind} in {}", events.out);
+    }
+    // The simulator's own way out.
+    simulate.stop(Signal::INT).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_up_leaves_no_broker_behind() {
+    let here = Installation::new();
+    let mut up = here.start(&["up", "--listen", "127.0.0.1:0"]);
+    up.ready().await;
+    assert!(here.has_broker());
+    up.stop(Signal::KILL).await;
+    wait_for("the broker to die with its parent", async || (!here.has_broker()).then_some(())).await;
+    // What it left behind is known to be of a dead process.
+    assert!(here.data().join("run.json").exists());
+    let simulate = here.run(&["simulate"]).await;
+    assert_eq!(simulate.code, Some(1));
+    assert!(simulate.err.contains("no callfold runs on"), "{simulate:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_data_folder_gets_one_demonstration_call() {
+    let here = Installation::new();
+    let media_port = here.media_port.to_string();
+    let arguments = ["up", "--listen", "127.0.0.1:0", "--demo", "--media-port", &media_port];
+    let mut up = here.start(&arguments);
+    up.ready().await;
+    up.says("The card of call CA").await;
+    up.says("sign in (once, within 15 minutes): ").await;
+    let said = up.output();
+    for part in ["+972501234567", "processed", "transcript", "whisper:ggml-micro-he", "extractive", "in all"] {
+        assert!(said.contains(part), "{part} in {said}");
+    }
+    assert_eq!(up.stop(Signal::INT).await.code(), Some(0));
+
+    let mut again = here.start(&arguments);
+    again.ready().await;
+    again.says("sign in (once, within 15 minutes): ").await;
+    assert!(!again.output().contains("demonstration"), "{}", again.output());
+    assert_eq!(again.stop(Signal::INT).await.code(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn roles_in_processes_of_their_own_make_a_card_in_sqlite() {
+    roles_in_processes_of_their_own_make_a_card(None).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn roles_in_processes_of_their_own_make_a_card_in_postgres() {
+    let url = tokio::task::spawn_blocking(|| TestPostgres::shared().fresh_database()).await.unwrap();
+    roles_in_processes_of_their_own_make_a_card(Some(url)).await;
+}
+
+async fn roles_in_processes_of_their_own_make_a_card(database_url: Option<String>) {
+    const TOKEN: &str = "the-token-of-roles-apart";
+    const ACCOUNT: &str = "AC0123456789abcdef0123456789abcdef";
+    let nats = TestNats::start().await;
+    let mut here = Installation::new()
+        .with("NATS_URL", nats.url())
+        .with("CALLFOLD_API_TOKEN", TOKEN)
+        .with("CALLFOLD_STREAM_BYTES_MAX", (1_u64 << 30).to_string())
+        .with("TWILIO_ACCOUNT_SID", ACCOUNT)
+        .with("TWILIO_AUTH_TOKEN", "b7c1a5e2d9f04c3c8a1e6f2d7b9c0a4e")
+        .with("WHISPER_MODEL", "demo");
+    if let Some(url) = database_url {
+        here = here.with("DATABASE_URL", url);
+    }
+    let role = |name: &str| here.start(&[name, "--listen", "127.0.0.1:0"]);
+    // The order does not matter: each waits for what it needs.
+    let mut workers: Vec<Program> =
+        ["projector", "reconciler", "summarizer", "transcriber", "downloader"].iter().map(|name| role(name)).collect();
+    let mut gateway = role("gateway");
+    let mut api = role("api");
+    let gateway_address = gateway.ready().await;
+    let api_address = api.ready().await;
+    for worker in &mut workers {
+        worker.ready().await;
+    }
+    let media_port = here.media_port.to_string();
+    let arguments =
+        ["simulate", "--wait", "--url", &gateway_address, "--api-url", &api_address, "--media-port", &media_port];
+    let played = here.run(&arguments).await;
+    assert_eq!(played.code, Some(0), "{played:?}");
+    assert!(played.out.contains("whisper:ggml-micro-he"), "{}", played.out);
+    let leads = Api::new(&api_address, TOKEN).processed(1).await;
+    assert_eq!(leads[0]["phone"], "+972501234567");
+
+    for mut program in workers.into_iter().chain([gateway, api]) {
+        let status = program.stop(Signal::TERM).await;
+        assert_eq!(status.code(), Some(0), "{}", program.everything());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn mistakes_in_the_settings_are_told_together_before_anything_starts() {
+    let here = Installation::new()
+        .with("CALLFOLD_RETRY_ATTEMPTS", "0")
+        .with("DATABASE_URL", "mysql://root:hunter2@db/leads")
+        .with("CALLFOLD_TIMEZONE", "Mars/Olympus")
+        .with("CALLFOLD_LOG_FORMAT", "xml");
+    let ran = here.run(&["up", "--listen", "127.0.0.1:0"]).await;
+    assert_eq!(ran.code, Some(64), "{ran:?}");
+    for name in ["CALLFOLD_RETRY_ATTEMPTS", "DATABASE_URL", "CALLFOLD_TIMEZONE", "CALLFOLD_LOG_FORMAT"] {
+        assert!(ran.err.contains(name), "{name} in {}", ran.err);
+    }
+    assert!(!ran.err.contains("hunter2") && !ran.err.contains("Olympus"), "values are not repeated: {}", ran.err);
+    assert!(!here.data().exists(), "nothing was made");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bad_usage_ends_with_64() {
+    let here = Installation::new();
+    // Beyond loopback anybody could post calls.
+    let open = here.run(&["up", "--listen", "0.0.0.0:0"]).await;
+    assert_eq!(open.code, Some(64), "{open:?}");
+    assert!(open.err.contains("TWILIO_AUTH_TOKEN"), "{}", open.err);
+    let alone = here.run(&["gateway", "--listen", "127.0.0.1:0"]).await;
+    assert_eq!(alone.code, Some(64), "{alone:?}");
+    assert!(alone.err.contains("NATS_URL"), "{}", alone.err);
+    let unknown = here.run(&["uppp"]).await;
+    assert_eq!(unknown.code, Some(64), "{unknown:?}");
+    assert!(unknown.err.contains("Usage"), "{}", unknown.err);
+    let help = here.run(&["--help"]).await;
+    assert_eq!(help.code, Some(0));
+    for command in ["up", "gateway", "simulate", "events", "explain", "doctor"] {
+        assert!(help.out.lines().any(|line| line.split_whitespace().next() == Some(command)), "{command} in {}", help.out);
+    }
+    assert!(!here.data().exists(), "nothing was made");
+}
