@@ -24,7 +24,8 @@ pub(crate) struct Browser {
 impl Browser {
     /// Starts a driver on a free port and a browser with it. Panics where there is none.
     pub(crate) async fn start() -> Self {
-        let program = find("chromedriver").expect("no chromedriver on PATH or in /usr/bin: `make test` brings it with Chromium");
+        let program = find("chromedriver")
+            .expect("no chromedriver on PATH or in /usr/bin: `make test` brings it with Chromium");
         let profile = tempfile::tempdir().unwrap();
         let mut driver = Command::new(program)
             .arg("--port=0")
@@ -37,7 +38,11 @@ impl Browser {
         let mut lines = BufReader::new(driver.stdout.take().unwrap()).lines();
         let port = tokio::time::timeout(START_TIMEOUT, async {
             loop {
-                let line = lines.next_line().await.unwrap().expect("chromedriver says its port before it ends");
+                let line = lines
+                    .next_line()
+                    .await
+                    .unwrap()
+                    .expect("chromedriver says its port before it ends");
                 // "ChromeDriver was started successfully on port 12345."
                 if let Some((_, port)) = line.split_once("successfully on port ") {
                     break port.trim_end_matches('.').to_owned();
@@ -65,18 +70,29 @@ impl Browser {
             flags.push("--no-sandbox".to_owned());
         }
         let mut options = json!({ "args": flags });
-        if let Some(binary) = find("chromium").or_else(|| find("chromium-browser")).or_else(|| find("google-chrome")) {
+        if let Some(binary) = find("chromium")
+            .or_else(|| find("chromium-browser"))
+            .or_else(|| find("google-chrome"))
+        {
             options["binary"] = json!(binary);
         }
-        let capabilities = json!({ "goog:chromeOptions": options, "goog:loggingPrefs": { "browser": "ALL" } });
-        let Value::Object(capabilities) = capabilities else { unreachable!("an object was written above") };
+        let capabilities =
+            json!({ "goog:chromeOptions": options, "goog:loggingPrefs": { "browser": "ALL" } });
+        let Value::Object(capabilities) = capabilities else {
+            unreachable!("an object was written above")
+        };
         let driver_url = format!("http://127.0.0.1:{port}");
         let client = ClientBuilder::new(HttpConnector::new())
             .capabilities(capabilities)
             .connect(&driver_url)
             .await
             .expect("Chromium starts");
-        Self { client, driver, driver_url, _profile: profile }
+        Self {
+            client,
+            driver,
+            driver_url,
+            _profile: profile,
+        }
     }
 
     /// What the page's console says: script errors, refused resources, violations of the content policy.
@@ -91,7 +107,9 @@ impl Browser {
             .json()
             .await
             .unwrap();
-        let entries = answer["value"].as_array().expect("chromedriver tells the console");
+        let entries = answer["value"]
+            .as_array()
+            .expect("chromedriver tells the console");
         entries
             .iter()
             .filter(|entry| matches!(entry["level"].as_str(), Some("SEVERE" | "WARNING")))

@@ -18,11 +18,25 @@ impl Logs {
         static ONCE: Once = Once::new();
         ONCE.call_once(|| {
             let ours = [
-                "callfold", "callfold_api", "callfold_downloader", "callfold_gateway", "callfold_kit", "callfold_lead",
-                "callfold_projector", "callfold_reconciler", "callfold_schema", "callfold_store", "callfold_store_postgres",
-                "callfold_store_sqlite", "callfold_summarizer", "callfold_transcriber", "callfold_twilio",
+                "callfold",
+                "callfold_api",
+                "callfold_downloader",
+                "callfold_gateway",
+                "callfold_kit",
+                "callfold_lead",
+                "callfold_projector",
+                "callfold_reconciler",
+                "callfold_schema",
+                "callfold_store",
+                "callfold_store_postgres",
+                "callfold_store_sqlite",
+                "callfold_summarizer",
+                "callfold_transcriber",
+                "callfold_twilio",
             ];
-            let filter = ours.iter().fold("info".to_owned(), |filter, name| format!("{filter},{name}=trace"));
+            let filter = ours
+                .iter()
+                .fold("info".to_owned(), |filter, name| format!("{filter},{name}=trace"));
             tracing_subscriber::fmt()
                 .with_env_filter(EnvFilter::new(filter))
                 .with_ansi(false)
@@ -48,7 +62,10 @@ impl<'a> MakeWriter<'a> for Logs {
 
 impl Write for Logs {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        LINES.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+        LINES
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .extend_from_slice(bytes);
         if std::env::var_os("CALLFOLD_TEST_LOG").is_some() {
             std::io::stderr().write_all(bytes)?;
         }

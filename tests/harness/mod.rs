@@ -19,5 +19,8 @@ pub(crate) use world::{ACCOUNT_SID, API_TOKEN, AUTH_TOKEN, Database, World, fres
 
 /// The root of the workspace.
 pub(crate) fn root() -> std::path::PathBuf {
-    std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ is in the workspace").to_owned()
+    std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("tests/ is in the workspace")
+        .to_owned()
 }

@@ -44,8 +44,13 @@ impl ModelDouble {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base_url = format!("http://{}/v1", listener.local_addr().unwrap());
         let asked = Arc::default();
-        let shared = Shared { reply, asked: Arc::clone(&asked) };
-        let router = Router::new().route("/v1/chat/completions", post(answer)).with_state(shared);
+        let shared = Shared {
+            reply,
+            asked: Arc::clone(&asked),
+        };
+        let router = Router::new()
+            .route("/v1/chat/completions", post(answer))
+            .with_state(shared);
         tokio::spawn(async move { axum::serve(listener, router).await });
         Self { base_url, asked }
     }
@@ -57,12 +62,18 @@ impl ModelDouble {
 }
 
 async fn answer(State(shared): State<Shared>, headers: HeaderMap, Json(body): Json<Value>) -> Response {
-    let authorization = headers.get("authorization").map(|value| value.to_str().unwrap().to_owned()).unwrap_or_default();
+    let authorization = headers
+        .get("authorization")
+        .map(|value| value.to_str().unwrap().to_owned())
+        .unwrap_or_default();
     shared
         .asked
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
-        .push(Asked { authorization, body: body.clone() });
+        .push(Asked {
+            authorization,
+            body: body.clone(),
+        });
     match shared.reply {
         Reply::Says(text) => Json(json!({
             "id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": body["model"],

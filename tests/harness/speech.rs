@@ -14,11 +14,14 @@ pub(crate) struct Spoken(pub(crate) &'static str);
 
 impl Spoken {
     /// Something to summarise: a name, a wish, a budget.
-    pub(crate) const TEXT: &'static str =
-        "שלום, מדבר דוד כהן מחיפה. אני מעוניין לקבל הצעת מחיר לשיפוץ מטבח. התקציב שלנו שלושים אלף שקל. תחזרו אליי מחר בבוקר.";
+    pub(crate) const TEXT: &'static str = "שלום, מדבר דוד כהן מחיפה. אני מעוניין לקבל הצעת מחיר לשיפוץ מטבח. התקציב שלנו שלושים אלף שקל. תחזרו אליי מחר בבוקר.";
 
     fn recognise(&self, audio: &Audio16k) -> Recognised {
-        let is_silent = audio.channels().iter().flatten().all(|sample| sample.abs() < 1e-4);
+        let is_silent = audio
+            .channels()
+            .iter()
+            .flatten()
+            .all(|sample| sample.abs() < 1e-4);
         let segments = if is_silent {
             Vec::new()
         } else {
@@ -30,7 +33,10 @@ impl Spoken {
                 confidence: None,
             }]
         };
-        Recognised { language: "he".to_owned(), segments }
+        Recognised {
+            language: "he".to_owned(),
+            segments,
+        }
     }
 }
 
@@ -44,7 +50,11 @@ impl Engine for Spoken {
         "at-once"
     }
 
-    async fn transcribe(&self, audio: Arc<Audio16k>, _: CancellationToken) -> Result<Recognised, EngineError> {
+    async fn transcribe(
+        &self,
+        audio: Arc<Audio16k>,
+        _: CancellationToken,
+    ) -> Result<Recognised, EngineError> {
         Ok(self.recognise(&audio))
     }
 }
@@ -60,7 +70,11 @@ impl Gate {
 
     /// Waits until so many recognitions began.
     pub(crate) async fn began(&self, count: u32) {
-        self.0.subscribe().wait_for(|(began, _)| *began >= count).await.unwrap();
+        self.0
+            .subscribe()
+            .wait_for(|(began, _)| *began >= count)
+            .await
+            .unwrap();
     }
 
     pub(crate) fn open(&self) {
@@ -84,7 +98,11 @@ impl Engine for GatedSpeech {
         "gated"
     }
 
-    async fn transcribe(&self, audio: Arc<Audio16k>, cancel: CancellationToken) -> Result<Recognised, EngineError> {
+    async fn transcribe(
+        &self,
+        audio: Arc<Audio16k>,
+        cancel: CancellationToken,
+    ) -> Result<Recognised, EngineError> {
         let mut state = self.gate.0.subscribe();
         self.gate.0.send_modify(|state| state.0 += 1);
         tokio::select! {

@@ -27,9 +27,22 @@ pub(crate) struct System {
 }
 
 impl System {
-    pub(super) fn new(stack: Stack, lifecycle: Lifecycle, base: Url, http: reqwest::Client, player: Player) -> Self {
+    pub(super) fn new(
+        stack: Stack,
+        lifecycle: Lifecycle,
+        base: Url,
+        http: reqwest::Client,
+        player: Player,
+    ) -> Self {
         let api = ApiClient::new(http.clone(), base.clone(), Secret::new(API_TOKEN));
-        Self { stack, lifecycle, base, http, player, api }
+        Self {
+            stack,
+            lifecycle,
+            base,
+            http,
+            player,
+            api,
+        }
     }
 
     /// Waits until every role can do its work.
@@ -56,7 +69,12 @@ impl System {
 
     /// GET with the API's token.
     pub(crate) async fn get(&self, path: &str) -> Response {
-        self.http.get(self.base.join(path).unwrap()).bearer_auth(API_TOKEN).send().await.unwrap()
+        self.http
+            .get(self.base.join(path).unwrap())
+            .bearer_auth(API_TOKEN)
+            .send()
+            .await
+            .unwrap()
     }
 
     /// A lead as the API shows it.
@@ -72,27 +90,25 @@ impl System {
         condition: impl Fn(&Value) -> bool,
     ) -> Value {
         let mut seen = Value::Null;
-        let waited = tokio::time::timeout(
-            callfold_kit::testing::PATIENCE + Duration::from_secs(60),
-            async {
-                loop {
-                    if let Some(lead) = self.lead(call_sid).await {
-                        if condition(&lead) {
-                            return lead;
-                        }
-                        seen = lead;
+        let waited = tokio::time::timeout(callfold_kit::testing::PATIENCE + Duration::from_secs(60), async {
+            loop {
+                if let Some(lead) = self.lead(call_sid).await {
+                    if condition(&lead) {
+                        return lead;
                     }
-                    tokio::time::sleep(Duration::from_millis(20)).await;
+                    seen = lead;
                 }
-            },
-        )
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        })
         .await;
         waited.unwrap_or_else(|_| panic!("lead {call_sid} never was {what}: {seen:#}"))
     }
 
     /// The lead, once it has this status.
     pub(crate) async fn lead_at(&self, call_sid: &str, status: &str) -> Value {
-        self.lead_when(call_sid, status, |lead| lead["status"] == status).await
+        self.lead_when(call_sid, status, |lead| lead["status"] == status)
+            .await
     }
 
     /// The story of a call: its decoded events.
@@ -105,7 +121,10 @@ impl System {
     pub(crate) fn counter(&self, name: &str) -> f64 {
         let text = self.stack.metrics.render();
         text.lines()
-            .filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])))
+            .filter(|line| {
+                line.strip_prefix(name)
+                    .is_some_and(|rest| rest.starts_with(['{', ' ']))
+            })
             .map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap())
             .sum()
     }

@@ -73,8 +73,10 @@ impl WorldBuilder {
         Logs::capture();
         let nats = TestNats::start().await;
         let data = tempfile::tempdir().unwrap();
-        let account =
-            Account { sid: ACCOUNT_SID.to_owned(), token: self.is_signed.then(|| AuthToken::new(AUTH_TOKEN)) };
+        let account = Account {
+            sid: ACCOUNT_SID.to_owned(),
+            token: self.is_signed.then(|| AuthToken::new(AUTH_TOKEN)),
+        };
         let media_life = Lifecycle::new();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let media = MediaHost::start(listener, account.clone(), &media_life).unwrap();
@@ -95,13 +97,23 @@ impl WorldBuilder {
         if self.database == Database::Postgres {
             set("DATABASE_URL", fresh_postgres().await);
         }
-        World { nats, data, settings, engines: self.engines, account, media, _media_life: media_life }
+        World {
+            nats,
+            data,
+            settings,
+            engines: self.engines,
+            account,
+            media,
+            _media_life: media_life,
+        }
     }
 }
 
 /// An empty database on the PostgreSQL server of this process.
 pub(crate) async fn fresh_postgres() -> String {
-    tokio::task::spawn_blocking(|| TestPostgres::shared().fresh_database()).await.unwrap()
+    tokio::task::spawn_blocking(|| TestPostgres::shared().fresh_database())
+        .await
+        .unwrap()
 }
 
 /// Broker, data folder, media host and settings.
@@ -127,7 +139,7 @@ impl World {
     }
 
     /// Leads in SQLite.
-    pub(crate) fn new() -> WorldBuilder {
+    pub(crate) fn sqlite() -> WorldBuilder {
         Self::on(Database::Sqlite)
     }
 
@@ -156,15 +168,28 @@ impl World {
     pub(crate) async fn start_with(&self, config: &StackConfig) -> System {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let lifecycle = Lifecycle::new();
-        let parts = Parts { engines: self.engines.clone().map(Chain::new) };
-        let stack = Stack::start_with(config, &self.nats.config(), listener, &lifecycle, false, parts).await.unwrap();
+        let parts = Parts {
+            engines: self.engines.clone().map(Chain::new),
+        };
+        let bus = self.nats.config();
+        // The future of all roles together is too large for the stack of a test.
+        let starting = Box::pin(Stack::start_with(
+            config, &bus, listener, &lifecycle, false, parts,
+        ));
+        let stack = starting.await.unwrap();
         let base = Url::parse(&format!("http://{}", stack.address)).unwrap();
         let public = match self.settings.get("PUBLIC_URL") {
             Some(public) => PublicUrl::parse(public).unwrap(),
             None => PublicUrl::parse(base.as_str().trim_end_matches('/')).unwrap(),
         };
         let http = callfold_kit::http::client_builder().build().unwrap();
-        let player = Player::new(http.clone(), self.account.clone(), public, &base, self.media.clone());
+        let player = Player::new(
+            http.clone(),
+            self.account.clone(),
+            public,
+            &base,
+            self.media.clone(),
+        );
         let system = System::new(stack, lifecycle, base, http, player);
         system.ready().await;
         system

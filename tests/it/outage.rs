@@ -16,24 +16,41 @@ const TWILIO_PATIENCE: Duration = Duration::from_secs(15);
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn callers_hear_the_greeting_while_the_broker_is_away_and_what_was_recorded_goes_on() {
     let gate = Gate::closed();
-    let world =
-        World::new().engine(GatedSpeech { speech: Spoken(Spoken::TEXT), gate: gate.clone() }).build().await;
+    let world = World::sqlite()
+        .engine(GatedSpeech {
+            speech: Spoken(Spoken::TEXT),
+            gate: gate.clone(),
+        })
+        .build()
+        .await;
     let system = world.start().await;
     let before = system.play(&Script::leaves(tone())).await;
     gate.began(1).await;
 
     world.nats.broker().kill_and_hold().await;
-    wait_for("the gateway to notice", async || (!system.stack.health.readiness().ready).then_some(())).await;
+    wait_for("the gateway to notice", async || {
+        (!system.stack.health.readiness().ready).then_some(())
+    })
+    .await;
     let voice = "CallSid=CA_unlucky&From=%2B972501112222&To=%2B97239999999";
-    let answer = tokio::time::timeout(TWILIO_PATIENCE, system.post("/webhook/twilio/voice", voice)).await.unwrap();
+    let answer = tokio::time::timeout(TWILIO_PATIENCE, system.post("/webhook/twilio/voice", voice))
+        .await
+        .unwrap();
     assert_eq!(answer.status(), 200);
     assert!(answer.text().await.unwrap().contains("<Record "));
     // A callback is not taken when it cannot be kept, so that Twilio sends it again.
     let over = "CallSid=CA_unlucky&CallStatus=completed";
-    let answer = tokio::time::timeout(TWILIO_PATIENCE, system.post("/webhook/twilio/status", over)).await.unwrap();
+    let answer = tokio::time::timeout(TWILIO_PATIENCE, system.post("/webhook/twilio/status", over))
+        .await
+        .unwrap();
     assert_eq!(answer.status(), 503);
     assert!(system.counter("callfold_webhook_events_lost_total") >= 2.0);
-    let health = system.http.get(system.base.join("/readyz").unwrap()).send().await.unwrap();
+    let health = system
+        .http
+        .get(system.base.join("/readyz").unwrap())
+        .send()
+        .await
+        .unwrap();
     assert_eq!(health.status(), 503);
     // The work that was in hand ends while nobody can be told of it.
     gate.open();
@@ -51,23 +68,35 @@ async fn callers_hear_the_greeting_while_the_broker_is_away_and_what_was_recorde
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn calls_that_arrive_while_the_broker_restarts_lose_nothing_that_was_answered() {
-    let world = World::new().signed().build().await;
+    let world = World::sqlite().signed().build().await;
     let system = world.start().await;
     let mut calls = JoinSet::new();
     for n in 0..12 {
-        let script = Script { from: format!("+9725000000{n:02}"), ..Script::leaves(tone()) };
+        let script = Script {
+            from: format!("+9725000000{n:02}"),
+            ..Script::leaves(tone())
+        };
         let player = system.player.clone();
         calls.spawn(async move { player.play(&script).await.unwrap() });
     }
     // Twice, while they are being taken.
-    wait_for("the first webhooks", async || (system.counter("callfold_webhooks_total") >= 3.0).then_some(())).await;
+    wait_for("the first webhooks", async || {
+        (system.counter("callfold_webhooks_total") >= 3.0).then_some(())
+    })
+    .await;
     world.nats.broker().kill_and_restart().await;
-    wait_for("a recording", async || (system.counter("callfold_stage_jobs_total") >= 1.0).then_some(())).await;
+    wait_for("a recording", async || {
+        (system.counter("callfold_stage_jobs_total") >= 1.0).then_some(())
+    })
+    .await;
     world.nats.broker().kill_and_restart().await;
     let mut processed = 0;
     for played in calls.join_all().await {
         assert!(
-            played.sent.iter().all(|sent| sent.what != What::Voice || sent.status == Some(200)),
+            played
+                .sent
+                .iter()
+                .all(|sent| sent.what != What::Voice || sent.status == Some(200)),
             "a caller always hears the greeting: {:?}",
             played.sent
         );
@@ -81,7 +110,11 @@ async fn calls_that_arrive_while_the_broker_restarts_lose_nothing_that_was_answe
             processed += 1;
         }
         if is_kept(Callback::CallCompleted) {
-            system.lead_when(&played.call_sid, "over", |lead| lead["call"]["status"] == "completed").await;
+            system
+                .lead_when(&played.call_sid, "over", |lead| {
+                    lead["call"]["status"] == "completed"
+                })
+                .await;
         }
     }
     // The player tries again for 15 seconds, as Twilio does; the broker is away for less.
@@ -91,11 +124,20 @@ async fn calls_that_arrive_while_the_broker_restarts_lose_nothing_that_was_answe
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn media_that_is_not_stored_yet_is_waited_for_and_not_counted() {
-    let world = World::new().signed().build().await;
+    let world = World::sqlite().signed().build().await;
     let system = world.start().await;
-    let played = system.play(&Script { media_not_yet: 2, ..Script::leaves(tone()) }).await;
+    let played = system
+        .play(&Script {
+            media_not_yet: 2,
+            ..Script::leaves(tone())
+        })
+        .await;
     let lead = system.lead_at(&played.call_sid, "processed").await;
-    assert!(lead["stages"]["download"]["attempt"].as_u64().unwrap_or(1) == 1, "{:#}", lead["stages"]);
+    assert!(
+        lead["stages"]["download"]["attempt"].as_u64().unwrap_or(1) == 1,
+        "{:#}",
+        lead["stages"]
+    );
     let told: Vec<_> = system
         .story(&played.call_sid)
         .await
@@ -115,7 +157,7 @@ async fn a_media_host_that_is_down_is_tried_again_and_each_attempt_is_told() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     drop(listener);
-    let world = World::new()
+    let world = World::sqlite()
         .with("CALLFOLD_RECORDING_HOSTS", address.to_string())
         .with("CALLFOLD_RETRY_ATTEMPTS", "100")
         .build()
@@ -123,18 +165,38 @@ async fn a_media_host_that_is_down_is_tried_again_and_each_attempt_is_told() {
     let system = world.start().await;
     let recording = "RE00000000000000000000000000000009";
     let url = format!("http://{address}/2010-04-01/Accounts/{ACCOUNT_SID}/Recordings/{recording}");
-    system.post("/webhook/twilio/voice", "CallSid=CA_patient&From=%2B972501234567&To=%2B97239999999").await;
-    let ready = format!("CallSid=CA_patient&RecordingSid={recording}&RecordingStatus=completed&RecordingUrl={url}");
-    assert_eq!(system.post("/webhook/twilio/recording_done", ready).await.status(), 200);
+    system
+        .post(
+            "/webhook/twilio/voice",
+            "CallSid=CA_patient&From=%2B972501234567&To=%2B97239999999",
+        )
+        .await;
+    let ready =
+        format!("CallSid=CA_patient&RecordingSid={recording}&RecordingStatus=completed&RecordingUrl={url}");
+    assert_eq!(
+        system
+            .post("/webhook/twilio/recording_done", ready)
+            .await
+            .status(),
+        200
+    );
     let lead = system
-        .lead_when("CA_patient", "tried twice", |lead| lead["stages"]["download"]["attempt"].as_u64() >= Some(2))
+        .lead_when("CA_patient", "tried twice", |lead| {
+            lead["stages"]["download"]["attempt"].as_u64() >= Some(2)
+        })
         .await;
     assert_eq!(lead["status"], "recorded");
     let download = &lead["stages"]["download"];
-    assert_eq!((&download["state"], &download["class"], &download["attempts_max"]), (&"retrying".into(), &"network".into(), &100.into()));
+    assert_eq!(
+        (&download["state"], &download["class"], &download["attempts_max"]),
+        (&"retrying".into(), &"network".into(), &100.into())
+    );
     assert!(download["next_attempt_at"].is_string());
 
-    let account = Account { sid: ACCOUNT_SID.to_owned(), token: None };
+    let account = Account {
+        sid: ACCOUNT_SID.to_owned(),
+        token: None,
+    };
     let life = Lifecycle::new();
     let host = MediaHost::start(TcpListener::bind(address).await.unwrap(), account, &life).unwrap();
     let message = tone();
@@ -146,13 +208,25 @@ async fn a_media_host_that_is_down_is_tried_again_and_each_attempt_is_told() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn media_from_a_host_that_is_not_allowed_is_never_fetched() {
-    let world = World::new().with("CALLFOLD_RECORDING_HOSTS", "127.0.0.1:9").build().await;
+    let world = World::sqlite()
+        .with("CALLFOLD_RECORDING_HOSTS", "127.0.0.1:9")
+        .build()
+        .await;
     let system = world.start().await;
     let played = system.play(&Script::leaves(tone())).await;
     let lead = system.lead_at(&played.call_sid, "failed").await;
     let download = &lead["stages"]["download"];
-    assert_eq!((&download["state"], &download["class"]), (&"failed".into(), &"not_allowed".into()));
-    assert!(download["text"].as_str().unwrap().contains("CALLFOLD_RECORDING_HOSTS"), "{download}");
+    assert_eq!(
+        (&download["state"], &download["class"]),
+        (&"failed".into(), &"not_allowed".into())
+    );
+    assert!(
+        download["text"]
+            .as_str()
+            .unwrap()
+            .contains("CALLFOLD_RECORDING_HOSTS"),
+        "{download}"
+    );
     for stage in ["transcribe", "summarize"] {
         assert_eq!(lead["stages"][stage]["state"], "skipped");
     }
@@ -163,7 +237,7 @@ async fn media_from_a_host_that_is_not_allowed_is_never_fetched() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_model_that_is_down_leaves_the_summary_to_the_offline_one() {
     let model = ModelDouble::start(Reply::Refuses(503)).await;
-    let world = World::new()
+    let world = World::sqlite()
         .with("OPENAI_API_KEY", "sk-of-a-test")
         .with("OPENAI_BASE_URL", &*model.base_url)
         .build()
@@ -174,9 +248,18 @@ async fn a_model_that_is_down_leaves_the_summary_to_the_offline_one() {
     assert_eq!(lead["engines"]["summarize"], "extractive");
     assert!(!lead["summary_title"].as_str().unwrap().is_empty());
     let failed = &lead["failed_engines"][0];
-    assert_eq!((&failed["engine"], &failed["class"], &failed["stage"]), (&"openai".into(), &"unavailable".into(), &"summarize".into()));
+    assert_eq!(
+        (&failed["engine"], &failed["class"], &failed["stage"]),
+        (&"openai".into(), &"unavailable".into(), &"summarize".into())
+    );
     assert!(!model.asked().is_empty());
     // No attempt of the stage failed: the card never waits for a model.
-    assert!(system.story(&played.call_sid).await.iter().all(|event| event["kind"] != "stage_failed"));
+    assert!(
+        system
+            .story(&played.call_sid)
+            .await
+            .iter()
+            .all(|event| event["kind"] != "stage_failed")
+    );
     system.stop().await;
 }

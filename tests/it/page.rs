@@ -12,8 +12,13 @@ use crate::harness::{Browser, Gate, GatedSpeech, Spoken, World, tone};
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_call_appears_and_is_worked_on_before_the_readers_eyes() {
     let gate = Gate::closed();
-    let world =
-        World::new().engine(GatedSpeech { speech: Spoken(Spoken::TEXT), gate: gate.clone() }).build().await;
+    let world = World::sqlite()
+        .engine(GatedSpeech {
+            speech: Spoken(Spoken::TEXT),
+            gate: gate.clone(),
+        })
+        .build()
+        .await;
     let system = world.start().await;
     let browser = Browser::start().await;
     let page = &browser.client;
@@ -22,30 +27,55 @@ async fn a_call_appears_and_is_worked_on_before_the_readers_eyes() {
     page.goto(system.base.as_str()).await.unwrap();
     assert!(page.find(Locator::Css("[data-list]")).await.is_err());
     // The link opens one, once.
-    let link = system.base.join(&system.stack.api.as_ref().unwrap().issue_sign_in_link()).unwrap();
+    let link = system
+        .base
+        .join(&system.stack.api.as_ref().unwrap().issue_sign_in_link())
+        .unwrap();
     page.goto(link.as_str()).await.unwrap();
-    page.find(Locator::Css("form[action='/signin'] button")).await.unwrap().click().await.unwrap();
+    page.find(Locator::Css("form[action='/signin'] button"))
+        .await
+        .unwrap()
+        .click()
+        .await
+        .unwrap();
     find(page, "[data-list]").await;
     assert_eq!(attribute(page, "html", "dir").await, "rtl");
     assert_eq!(attribute(page, "html", "lang").await, "he");
     // From here on the page must not be loaded again.
-    page.execute("window.markedByTheTest = true", Vec::new()).await.unwrap();
+    page.execute("window.markedByTheTest = true", Vec::new())
+        .await
+        .unwrap();
 
     let played = system.play(&Script::leaves(tone())).await;
     gate.began(1).await;
     let row = format!("[data-row='{}']", played.call_sid);
     find(page, &row).await;
-    assert_eq!(text(page, &format!("{row} .who bdi[dir=ltr]")).await, "050-123-4567");
+    assert_eq!(
+        text(page, &format!("{row} .who bdi[dir=ltr]")).await,
+        "050-123-4567"
+    );
     // A spinner says what is happening.
     wait_for("the row to say that it transcribes", async || {
-        text(page, &format!("{row} .state")).await.contains("מתמלל").then_some(())
+        text(page, &format!("{row} .state"))
+            .await
+            .contains("מתמלל")
+            .then_some(())
     })
     .await;
-    page.find(Locator::Css(&format!("{row} a"))).await.unwrap().click().await.unwrap();
+    page.find(Locator::Css(&format!("{row} a")))
+        .await
+        .unwrap()
+        .click()
+        .await
+        .unwrap();
     let card = format!("[data-sid='{}']", played.call_sid);
     find(page, &card).await;
     assert!(text(page, &format!("{card} .progress")).await.contains("מתמלל"));
-    assert!(page.find(Locator::Css(&format!("{card} [data-part=transcript]"))).await.is_err());
+    assert!(
+        page.find(Locator::Css(&format!("{card} [data-part=transcript]")))
+            .await
+            .is_err()
+    );
 
     gate.open();
     find(page, &format!("{card} [data-part=transcript]")).await;
@@ -54,14 +84,34 @@ async fn a_call_appears_and_is_worked_on_before_the_readers_eyes() {
     assert_eq!(text(page, &said).await, Spoken::TEXT);
     assert_eq!(attribute(page, &said, "dir").await, "auto");
     let lead = system.lead_at(&played.call_sid, "processed").await;
-    assert_eq!(text(page, &format!("{card} h1.headline")).await, lead["summary_title"].as_str().unwrap());
-    assert_eq!(attribute(page, &format!("{card} h1.headline"), "dir").await, "auto");
-    let points = page.find_all(Locator::Css(&format!("{card} .points li"))).await.unwrap();
+    assert_eq!(
+        text(page, &format!("{card} h1.headline")).await,
+        lead["summary_title"].as_str().unwrap()
+    );
+    assert_eq!(
+        attribute(page, &format!("{card} h1.headline"), "dir").await,
+        "auto"
+    );
+    let points = page
+        .find_all(Locator::Css(&format!("{card} .points li")))
+        .await
+        .unwrap();
     assert_eq!(points.len(), 2);
-    assert!(page.find(Locator::Css(&format!("{card} .progress"))).await.is_err(), "an end does not spin");
+    assert!(
+        page.find(Locator::Css(&format!("{card} .progress")))
+            .await
+            .is_err(),
+        "an end does not spin"
+    );
     // Numbers stand left to right in the middle of Hebrew; one tap calls back.
-    assert_eq!(attribute(page, &format!("{card} .actions a.main"), "href").await, "tel:+972501234567");
-    assert_eq!(text(page, &format!("{card} .actions a.main bdi[dir=ltr]")).await, "050-123-4567");
+    assert_eq!(
+        attribute(page, &format!("{card} .actions a.main"), "href").await,
+        "tel:+972501234567"
+    );
+    assert_eq!(
+        text(page, &format!("{card} .actions a.main bdi[dir=ltr]")).await,
+        "050-123-4567"
+    );
     // The browser itself can play the recording.
     let seconds = wait_for("the recording to be loaded", async || {
         let script = format!("const a = document.querySelector(\"{card} audio\"); return a && a.readyState > 0 ? a.duration : null");
@@ -74,12 +124,19 @@ async fn a_call_appears_and_is_worked_on_before_the_readers_eyes() {
         (text(page, &format!("{row} .what")).await == lead["summary_title"].as_str().unwrap()).then_some(())
     })
     .await;
-    let marked = page.execute("return window.markedByTheTest === true", Vec::new()).await.unwrap();
+    let marked = page
+        .execute("return window.markedByTheTest === true", Vec::new())
+        .await
+        .unwrap();
     assert_eq!(marked, Value::Bool(true), "nothing was loaded again");
 
     // The link is used up.
     page.goto(link.as_str()).await.unwrap();
-    assert!(page.find(Locator::Css("form[action='/signin'] button")).await.is_err());
+    assert!(
+        page.find(Locator::Css("form[action='/signin'] button"))
+            .await
+            .is_err()
+    );
     // No script failed, and nothing offended against the content policy. The refusals above are meant.
     let console: Vec<String> = browser
         .console(&system.http)
@@ -94,9 +151,16 @@ async fn a_call_appears_and_is_worked_on_before_the_readers_eyes() {
 
 /// Waits for an element.
 async fn find(page: &Client, css: &str) {
-    let found = page.wait().at_most(Duration::from_secs(60)).for_element(Locator::Css(css)).await;
+    let found = page
+        .wait()
+        .at_most(Duration::from_secs(60))
+        .for_element(Locator::Css(css))
+        .await;
     if let Err(error) = found {
-        panic!("no {css} on the page ({error}):\n{}", page.source().await.unwrap_or_default());
+        panic!(
+            "no {css} on the page ({error}):\n{}",
+            page.source().await.unwrap_or_default()
+        );
     }
 }
 
@@ -108,7 +172,8 @@ async fn text(page: &Client, css: &str) -> String {
 }
 
 async fn attribute(page: &Client, css: &str, name: &str) -> String {
-    let script = "const e = document.querySelector(arguments[0]); return e ? e.getAttribute(arguments[1]) : null";
+    let script =
+        "const e = document.querySelector(arguments[0]); return e ? e.getAttribute(arguments[1]) : null";
     let answer = page.execute(script, vec![css.into(), name.into()]).await.unwrap();
     answer.as_str().unwrap_or_default().to_owned()
 }

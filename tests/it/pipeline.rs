@@ -28,7 +28,14 @@ async fn a_signed_call_becomes_a_card(database: Database) {
 
     let message = demo_messages().remove(0);
     let played = system.play(&Script::leaves(message.clone())).await;
-    assert!(played.sent.iter().all(|sent| matches!(sent.status, Some(200 | 204))), "{:?}", played.sent);
+    assert!(
+        played
+            .sent
+            .iter()
+            .all(|sent| matches!(sent.status, Some(200 | 204))),
+        "{:?}",
+        played.sent
+    );
     assert_eq!(played.heard.len(), 1, "the caller hears the greeting");
     let lead = system.lead_at(&played.call_sid, "processed").await;
 
@@ -42,7 +49,10 @@ async fn a_signed_call_becomes_a_card(database: Database) {
         assert_eq!(lead["stages"][stage]["state"], "done", "{stage}");
     }
     let transcript = lead["transcript"].as_str().unwrap();
-    assert!(word_error_rate(&reference(&message.name), transcript).rate() < 0.5, "{transcript}");
+    assert!(
+        word_error_rate(&reference(&message.name), transcript).rate() < 0.5,
+        "{transcript}"
+    );
     assert!(!lead["segments"].as_array().unwrap().is_empty());
     let title = lead["summary_title"].as_str().unwrap();
     assert!(!title.is_empty());
@@ -50,9 +60,21 @@ async fn a_signed_call_becomes_a_card(database: Database) {
     assert!(lead["summary"].as_str().unwrap().contains(title));
 
     // The same through the list, by number and by a word of the transcript.
-    let word = transcript.split([' ', '.', ',']).find(|word| word.chars().count() > 3).unwrap();
-    for query in ["status=processed".to_owned(), "phone=050-123-4567".to_owned(), format!("q={word}")] {
-        let list: Value = system.get(&format!("/api/v1/leads?{query}")).await.json().await.unwrap();
+    let word = transcript
+        .split([' ', '.', ','])
+        .find(|word| word.chars().count() > 3)
+        .unwrap();
+    for query in [
+        "status=processed".to_owned(),
+        "phone=050-123-4567".to_owned(),
+        format!("q={word}"),
+    ] {
+        let list: Value = system
+            .get(&format!("/api/v1/leads?{query}"))
+            .await
+            .json()
+            .await
+            .unwrap();
         assert_eq!(list["leads"][0]["call_sid"], played.call_sid.as_str(), "{query}");
         assert_eq!(list["leads"].as_array().unwrap().len(), 1, "{query}");
     }
@@ -69,14 +91,19 @@ async fn a_signed_call_becomes_a_card(database: Database) {
     // Who comes back with the last position but one is told the end again, and nothing older.
     let position = lead["position"].as_u64().unwrap();
     let (again, mut missed) = follow(&system, position - 1);
-    assert_eq!(missed.recv().await.unwrap(), (played.call_sid.clone(), "processed".to_owned(), position));
+    assert_eq!(
+        missed.recv().await.unwrap(),
+        (played.call_sid.clone(), "processed".to_owned(), position)
+    );
     follower.abort();
     again.abort();
 
     // The story is told by the causes.
     let story = system.story(&played.call_sid).await;
-    let caused: Vec<(&str, bool)> =
-        story.iter().map(|event| (event["kind"].as_str().unwrap(), event["cause"].is_string())).collect();
+    let caused: Vec<(&str, bool)> = story
+        .iter()
+        .map(|event| (event["kind"].as_str().unwrap(), event["cause"].is_string()))
+        .collect();
     for (kind, has_cause) in [
         ("call_started", false),
         ("recording_started", false),
@@ -91,7 +118,12 @@ async fn a_signed_call_becomes_a_card(database: Database) {
     assert_eq!(caused.len(), 7);
 
     // Unsigned, and signed with another token: refused, and no lead.
-    let forged = system.post("/webhook/twilio/voice", "CallSid=CA_forged&From=%2B1555&To=%2B1555").await;
+    let forged = system
+        .post(
+            "/webhook/twilio/voice",
+            "CallSid=CA_forged&From=%2B1555&To=%2B1555",
+        )
+        .await;
     assert_eq!(forged.status(), 400);
     let forged = system
         .http
@@ -105,7 +137,12 @@ async fn a_signed_call_becomes_a_card(database: Database) {
     assert_eq!(forged.status(), 403);
     assert_eq!(system.lead("CA_forged").await, None);
     // Nor does the API answer without its token.
-    let unknown = system.http.get(system.base.join("/api/v1/leads").unwrap()).send().await.unwrap();
+    let unknown = system
+        .http
+        .get(system.base.join("/api/v1/leads").unwrap())
+        .send()
+        .await
+        .unwrap();
     assert_eq!(unknown.status(), 401);
     system.stop().await;
 }
@@ -132,7 +169,10 @@ async fn the_recording_plays(system: &System, lead: &Value, audio: &[u8]) {
     };
     let part = ranged("bytes=0-43").await.unwrap();
     assert_eq!(part.status(), 206);
-    assert_eq!(part.headers()["content-range"], format!("bytes 0-43/{}", audio.len()));
+    assert_eq!(
+        part.headers()["content-range"],
+        format!("bytes 0-43/{}", audio.len())
+    );
     assert_eq!(part.bytes().await.unwrap(), &audio[..44]);
     let tail = ranged("bytes=-100").await.unwrap();
     assert_eq!(tail.bytes().await.unwrap(), &audio[audio.len() - 100..]);
@@ -143,12 +183,17 @@ async fn the_recording_plays(system: &System, lead: &Value, audio: &[u8]) {
 fn follow(
     system: &System,
     after: u64,
-) -> (tokio::task::JoinHandle<()>, mpsc::UnboundedReceiver<(String, String, u64)>) {
+) -> (
+    tokio::task::JoinHandle<()>,
+    mpsc::UnboundedReceiver<(String, String, u64)>,
+) {
     let (sender, receiver) = mpsc::unbounded_channel();
     let api = system.api.clone();
     let task = tokio::spawn(async move {
         let told = |change: callfold::client::LeadChange| {
-            sender.send((change.call_sid, change.status, change.position)).is_ok()
+            sender
+                .send((change.call_sid, change.status, change.position))
+                .is_ok()
         };
         api.follow(Some(after), told).await.unwrap();
     });
@@ -162,7 +207,7 @@ fn reference(message: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_sample_messages_keep_their_words_through_the_whole_pipeline() {
-    let world = World::new().signed().real_speech().build().await;
+    let world = World::sqlite().signed().real_speech().build().await;
     let system = world.start().await;
     let mut calls = Vec::new();
     for message in demo_messages() {
@@ -174,10 +219,20 @@ async fn the_sample_messages_keep_their_words_through_the_whole_pipeline() {
     for (name, call_sid) in &calls {
         let lead = system.lead_at(call_sid, "processed").await;
         let errors = word_error_rate(&reference(name), lead["transcript"].as_str().unwrap());
-        println!("{name}: {:.2} % ({} of {} words)", errors.rate() * 100.0, errors.errors, errors.words);
+        println!(
+            "{name}: {:.2} % ({} of {} words)",
+            errors.rate() * 100.0,
+            errors.errors,
+            errors.words
+        );
         total = total + errors;
     }
-    println!("together: {:.2} % ({} of {} words)", total.rate() * 100.0, total.errors, total.words);
+    println!(
+        "together: {:.2} % ({} of {} words)",
+        total.rate() * 100.0,
+        total.errors,
+        total.words
+    );
     assert!(total.rate() <= WORD_ERROR_RATE_MAX, "{total:?}");
     system.stop().await;
 }
@@ -186,7 +241,7 @@ async fn the_sample_messages_keep_their_words_through_the_whole_pipeline() {
 async fn a_chat_model_writes_the_summary_where_a_key_is_set() {
     let answer = r#"{"title": "שיפוץ מטבח בחיפה", "points": ["דוד כהן, תקציב 30,000", "לחזור מחר בבוקר"]}"#;
     let model = ModelDouble::start(Reply::Says(answer)).await;
-    let world = World::new()
+    let world = World::sqlite()
         .with("OPENAI_API_KEY", "sk-of-a-test")
         .with("OPENAI_BASE_URL", &*model.base_url)
         .with("CALLFOLD_SUMMARY_MODEL", "small-model")
@@ -196,7 +251,10 @@ async fn a_chat_model_writes_the_summary_where_a_key_is_set() {
     let played = system.play(&Script::leaves(tone())).await;
     let lead = system.lead_at(&played.call_sid, "processed").await;
     assert_eq!(lead["summary_title"], "שיפוץ מטבח בחיפה");
-    assert_eq!(lead["summary_points"], serde_json::json!(["דוד כהן, תקציב 30,000", "לחזור מחר בבוקר"]));
+    assert_eq!(
+        lead["summary_points"],
+        serde_json::json!(["דוד כהן, תקציב 30,000", "לחזור מחר בבוקר"])
+    );
     assert_eq!(lead["engines"]["summarize"], "openai:small-model");
     assert_eq!(lead["transcript"], Spoken::TEXT);
 
@@ -207,7 +265,10 @@ async fn a_chat_model_writes_the_summary_where_a_key_is_set() {
     // The stranger's words are data in the question, and in no instruction.
     let messages = asked[0].body["messages"].as_array().unwrap();
     let holds = |role: &str| {
-        messages.iter().filter(|message| message["role"] == role).any(|message| message.to_string().contains("שיפוץ"))
+        messages
+            .iter()
+            .filter(|message| message["role"] == role)
+            .any(|message| message.to_string().contains("שיפוץ"))
     };
     assert!(holds("user") && !holds("system"));
     system.stop().await;
@@ -215,17 +276,38 @@ async fn a_chat_model_writes_the_summary_where_a_key_is_set() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_metrics_and_the_health_of_a_process_tell_what_it_does() {
-    let world = World::new().build().await;
+    let world = World::sqlite().build().await;
     let system = world.start().await;
     let played = system.play(&Script::leaves(tone())).await;
     system.lead_at(&played.call_sid, "processed").await;
-    let health = system.http.get(system.base.join("/readyz").unwrap()).send().await.unwrap();
+    let health = system
+        .http
+        .get(system.base.join("/readyz").unwrap())
+        .send()
+        .await
+        .unwrap();
     assert_eq!(health.status(), 200);
     let health: Value = health.json().await.unwrap();
-    for part in ["broker", "gateway", "downloader", "transcriber", "summarizer", "projector", "reconciler"] {
+    for part in [
+        "broker",
+        "gateway",
+        "downloader",
+        "transcriber",
+        "summarizer",
+        "projector",
+        "reconciler",
+    ] {
         assert_eq!(health["parts"][part]["ready"], true, "{part} in {health}");
     }
-    let metrics = system.http.get(system.base.join("/metrics").unwrap()).send().await.unwrap().text().await.unwrap();
+    let metrics = system
+        .http
+        .get(system.base.join("/metrics").unwrap())
+        .send()
+        .await
+        .unwrap()
+        .text()
+        .await
+        .unwrap();
     assert!(metrics.ends_with("# EOF\n"), "OpenMetrics end with a mark");
     wait_for("four answered webhooks in the metrics", async || {
         (system.counter("callfold_webhooks_total") >= 5.0).then_some(())

@@ -21,9 +21,21 @@ async fn every_webhook_three_times_is_one_lead_on_postgres() {
 async fn every_webhook_three_times_is_one_lead(database: Database) {
     let world = World::on(database).signed().build().await;
     let system = world.start().await;
-    let played = system.play(&Script { repeat: 3, ..Script::leaves(tone()) }).await;
+    let played = system
+        .play(&Script {
+            repeat: 3,
+            ..Script::leaves(tone())
+        })
+        .await;
     assert_eq!(played.sent.len(), 15, "five webhooks, each three times");
-    assert!(played.sent.iter().all(|sent| matches!(sent.status, Some(200 | 204))), "{:?}", played.sent);
+    assert!(
+        played
+            .sent
+            .iter()
+            .all(|sent| matches!(sent.status, Some(200 | 204))),
+        "{:?}",
+        played.sent
+    );
     let lead = system.lead_at(&played.call_sid, "processed").await;
     assert_eq!(lead["recordings"].as_array().unwrap().len(), 1);
     let list: Value = system.get("/api/v1/leads").await.json().await.unwrap();
@@ -34,7 +46,12 @@ async fn every_webhook_three_times_is_one_lead(database: Database) {
         *kinds.entry(record.envelope.subject.kind.token()).or_insert(0) += 1;
     }
     let once = [
-        "call_ended", "call_started", "recording_downloaded", "recording_ready", "recording_started", "summary_ready",
+        "call_ended",
+        "call_started",
+        "recording_downloaded",
+        "recording_ready",
+        "recording_started",
+        "summary_ready",
         "transcript_ready",
     ];
     assert_eq!(kinds, once.map(|kind| (kind, 1)).into());
@@ -44,11 +61,13 @@ async fn every_webhook_three_times_is_one_lead(database: Database) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn webhooks_of_a_finished_call_that_are_replayed_change_nothing() {
-    let world = World::new().build().await;
+    let world = World::sqlite().build().await;
     let system = world.start().await;
     let recording = "RE00000000000000000000000000000077";
     let message = tone();
-    world.media.keep(recording, message.audio, message.content_type, 0);
+    world
+        .media
+        .keep(recording, message.audio, message.content_type, 0);
     let ready = format!(
         "CallSid=CA_replayed&RecordingSid={recording}&RecordingStatus=completed&RecordingUrl={}",
         world.media.recording_url(recording)
@@ -57,14 +76,21 @@ async fn webhooks_of_a_finished_call_that_are_replayed_change_nothing() {
     let over = "CallSid=CA_replayed&CallStatus=completed&CallDuration=9";
     let send_all = async || {
         assert_eq!(system.post("/webhook/twilio/voice", voice).await.status(), 200);
-        assert_eq!(system.post("/webhook/twilio/recording_done", ready.clone()).await.status(), 200);
+        assert_eq!(
+            system
+                .post("/webhook/twilio/recording_done", ready.clone())
+                .await
+                .status(),
+            200
+        );
         assert_eq!(system.post("/webhook/twilio/status", over).await.status(), 204);
     };
     send_all().await;
-    let before = system.lead_when("CA_replayed", "processed and over", |lead| {
-        lead["status"] == "processed" && lead["call"]["status"] == "completed"
-    })
-    .await;
+    let before = system
+        .lead_when("CA_replayed", "processed and over", |lead| {
+            lead["status"] == "processed" && lead["call"]["status"] == "completed"
+        })
+        .await;
     // A request can be captured and sent again for ever: the scheme of signatures has no time in it.
     send_all().await;
     let events = all_records(&system.stack.bus).await.len();

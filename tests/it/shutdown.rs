@@ -11,19 +11,35 @@ use crate::harness::{Gate, GatedSpeech, Spoken, World, tone};
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_soft_stop_finishes_the_work_in_hand() {
     let gate = Gate::closed();
-    let world =
-        World::new().engine(GatedSpeech { speech: Spoken(Spoken::TEXT), gate: gate.clone() }).build().await;
+    let world = World::sqlite()
+        .engine(GatedSpeech {
+            speech: Spoken(Spoken::TEXT),
+            gate: gate.clone(),
+        })
+        .build()
+        .await;
     let system = world.start().await;
     let played = system.play(&Script::leaves(tone())).await;
     gate.began(1).await;
     system.lifecycle.stop();
-    wait_for("the gateway to stop", async || (!system.stack.health.readiness().ready).then_some(())).await;
+    wait_for("the gateway to stop", async || {
+        (!system.stack.health.readiness().ready).then_some(())
+    })
+    .await;
     gate.open();
     system.stop().await;
 
     let records = all_records(&world.nats.bus().await).await;
-    let count = |kind| records.iter().filter(|record| record.envelope.subject.kind == kind).count();
-    assert_eq!((count(EventKind::TranscriptReady), count(EventKind::StageFailed)), (1, 0));
+    let count = |kind| {
+        records
+            .iter()
+            .filter(|record| record.envelope.subject.kind == kind)
+            .count()
+    };
+    assert_eq!(
+        (count(EventKind::TranscriptReady), count(EventKind::StageFailed)),
+        (1, 0)
+    );
     // What comes behind it is done in the next run, and nothing twice.
     let system = world.start().await;
     system.lead_at(&played.call_sid, "processed").await;
@@ -34,7 +50,7 @@ async fn a_soft_stop_finishes_the_work_in_hand() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_webhook_that_is_half_received_at_the_stop_is_answered() {
-    let world = World::new().build().await;
+    let world = World::sqlite().build().await;
     let system = world.start().await;
     let body = "CallSid=CA_last&From=%2B972501234567&To=%2B97239999999";
     let mut connection = TcpStream::connect(system.stack.address).await.unwrap();
@@ -47,9 +63,18 @@ async fn a_webhook_that_is_half_received_at_the_stop_is_answered() {
     connection.write_all(head.as_bytes()).await.unwrap();
     connection.write_all(&body.as_bytes()[..10]).await.unwrap();
     // Another request on another connection: once it is answered, the first one has been accepted as well.
-    assert_eq!(system.post("/webhook/twilio/status", "CallSid=CA_last&CallStatus=ringing").await.status(), 204);
+    assert_eq!(
+        system
+            .post("/webhook/twilio/status", "CallSid=CA_last&CallStatus=ringing")
+            .await
+            .status(),
+        204
+    );
     system.lifecycle.stop();
-    wait_for("the gateway to stop", async || (!system.stack.health.readiness().ready).then_some(())).await;
+    wait_for("the gateway to stop", async || {
+        (!system.stack.health.readiness().ready).then_some(())
+    })
+    .await;
     connection.write_all(&body.as_bytes()[10..]).await.unwrap();
     let mut answer = String::new();
     connection.read_to_string(&mut answer).await.unwrap();

@@ -20,7 +20,11 @@ struct Api {
 impl Api {
     fn new(address: &str, token: &str) -> Self {
         let http = callfold_kit::http::client_builder().build().unwrap();
-        Self { http, address: address.to_owned(), token: token.to_owned() }
+        Self {
+            http,
+            address: address.to_owned(),
+            token: token.to_owned(),
+        }
     }
 
     async fn leads(&self, query: &str) -> Vec<Value> {
@@ -68,9 +72,18 @@ async fn up_serves_until_ctrl_c_and_takes_its_broker_with_it() {
     assert!(taken.err.contains("could not listen on"), "{taken:?}");
 
     let media_port = here.media_port.to_string();
-    let played = here.run(&["simulate", "--calls", "2", "--wait", "--media-port", &media_port]).await;
+    let played = here
+        .run(&["simulate", "--calls", "2", "--wait", "--media-port", &media_port])
+        .await;
     assert_eq!(played.code, Some(0), "{played:?}");
-    assert!(played.out.lines().any(|line| line.split_whitespace().eq(["processed", "2"])), "{}", played.out);
+    assert!(
+        played
+            .out
+            .lines()
+            .any(|line| line.split_whitespace().eq(["processed", "2"])),
+        "{}",
+        played.out
+    );
     let leads = api.processed(2).await;
     assert_eq!(leads[1]["phone"], "+972501234567");
     assert_eq!(leads[0]["phone"], "+972501234568");
@@ -82,28 +95,52 @@ async fn up_serves_until_ctrl_c_and_takes_its_broker_with_it() {
     assert!(up.output().contains("stopping"));
     assert!(!here.has_broker(), "the broker is gone with it");
     assert!(!data.join("run.json").exists());
-    assert!(!up.everything().contains(token.trim()), "the API token is never printed");
+    assert!(
+        !up.everything().contains(token.trim()),
+        "the API token is never printed"
+    );
     assert!(!up.everything().contains("+97250"), "nor is a caller's number");
 
     // A stopped installation can still be read.
     let events = here.run(&["events"]).await;
-    assert_eq!((events.code, events.out.lines().count()), (Some(0), 14), "{events:?}");
+    assert_eq!(
+        (events.code, events.out.lines().count()),
+        (Some(0), 14),
+        "{events:?}"
+    );
     assert!(!here.has_broker());
 }
 
 async fn the_tools_tell_what_happened(here: &Installation, address: &str, call_sid: &str) {
     let events = here.run(&["events"]).await;
     assert_eq!(events.code, Some(0), "{events:?}");
-    let lines: Vec<Value> = events.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let lines: Vec<Value> = events
+        .out
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
     assert_eq!(lines.len(), 14);
-    assert!(lines.iter().enumerate().all(|(n, line)| line["position"] == n as u64 + 1));
-    assert!(!events.out.contains("+972"), "personal data is shown when it is asked for");
-    let calls = here.run(&["events", "--kind", "call_started", "--data-too"]).await;
+    assert!(
+        lines
+            .iter()
+            .enumerate()
+            .all(|(n, line)| line["position"] == n as u64 + 1)
+    );
+    assert!(
+        !events.out.contains("+972"),
+        "personal data is shown when it is asked for"
+    );
+    let calls = here
+        .run(&["events", "--kind", "call_started", "--data-too"])
+        .await;
     assert_eq!(calls.out.lines().count(), 2, "{calls:?}");
     assert!(calls.out.contains("+972501234567"));
     let nonsense = here.run(&["events", "--kind", "call_answered"]).await;
     assert_eq!(nonsense.code, Some(1));
-    assert!(nonsense.err.contains("call_started"), "it says which kinds there are: {nonsense:?}");
+    assert!(
+        nonsense.err.contains("call_started"),
+        "it says which kinds there are: {nonsense:?}"
+    );
 
     let story = here.run(&["explain", call_sid]).await;
     assert_eq!(story.code, Some(0), "{story:?}");
@@ -115,20 +152,36 @@ async fn the_tools_tell_what_happened(here: &Installation, address: &str, call_s
     let listen = address.strip_prefix("http://").unwrap();
     let healthy = here.run(&["health", "--listen", listen]).await;
     assert_eq!(healthy.code, Some(0), "{healthy:?}");
-    let dead = here.run(&["health", "--listen", &format!("127.0.0.1:{}", free_port())]).await;
+    let dead = here
+        .run(&["health", "--listen", &format!("127.0.0.1:{}", free_port())])
+        .await;
     assert_eq!(dead.code, Some(1), "{dead:?}");
 
     let doctor = here.run(&["doctor", "--listen", listen]).await;
     assert_eq!(doctor.code, Some(0), "{doctor:?}");
-    let wrong = here.run_with(&["doctor", "--listen", listen], &[("CALLFOLD_VOICE", "Polly.Carmit")]).await;
+    let wrong = here
+        .run_with(
+            &["doctor", "--listen", listen],
+            &[("CALLFOLD_VOICE", "Polly.Carmit")],
+        )
+        .await;
     assert_eq!(wrong.code, Some(1), "{wrong:?}");
-    assert!(wrong.out.lines().any(|line| line.contains("CALLFOLD_VOICE") && line.contains("wrong")), "{}", wrong.out);
+    assert!(
+        wrong
+            .out
+            .lines()
+            .any(|line| line.contains("CALLFOLD_VOICE") && line.contains("wrong")),
+        "{}",
+        wrong.out
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kill_minus_nine_in_the_middle_of_work_loses_nothing() {
     // One message after the other, slowly, on however fast a machine.
-    let here = Installation::new().with("CALLFOLD_WHISPER_WORKERS", "1").with("CALLFOLD_WHISPER_THREADS", "1");
+    let here = Installation::new()
+        .with("CALLFOLD_WHISPER_WORKERS", "1")
+        .with("CALLFOLD_WHISPER_THREADS", "1");
     let listen = format!("127.0.0.1:{}", free_port());
     let mut up = here.start(&["up", "--listen", &listen]);
     let address = up.ready().await;
@@ -136,7 +189,15 @@ async fn kill_minus_nine_in_the_middle_of_work_loses_nothing() {
     let api = Api::new(&address, token.trim());
     // Without --wait it goes on serving the recordings.
     let media_port = here.media_port.to_string();
-    let mut simulate = here.start(&["simulate", "--calls", "3", "--rate", "20", "--media-port", &media_port]);
+    let mut simulate = here.start(&[
+        "simulate",
+        "--calls",
+        "3",
+        "--rate",
+        "20",
+        "--media-port",
+        &media_port,
+    ]);
     simulate.says("the recordings are served until Ctrl-C").await;
     // Each webhook was answered; recognising three messages takes longer than asking.
     let before = api.leads("status=processed").await.len();
@@ -155,8 +216,19 @@ async fn kill_minus_nine_in_the_middle_of_work_loses_nothing() {
     assert_eq!(status.code(), Some(0), "{}", up.everything());
     assert!(!here.has_broker());
     let events = here.run(&["events"]).await;
-    for kind in ["call_started", "recording_ready", "recording_downloaded", "transcript_ready", "summary_ready"] {
-        assert_eq!(events.out.matches(&format!("\"{kind}\"")).count(), 3, "{kind} in {}", events.out);
+    for kind in [
+        "call_started",
+        "recording_ready",
+        "recording_downloaded",
+        "transcript_ready",
+        "summary_ready",
+    ] {
+        assert_eq!(
+            events.out.matches(&format!("\"{kind}\"")).count(),
+            3,
+            "{kind} in {}",
+            events.out
+        );
     }
     // The simulator's own way out.
     simulate.stop(Signal::INT).await;
@@ -169,7 +241,10 @@ async fn a_killed_up_leaves_no_broker_behind() {
     up.ready().await;
     assert!(here.has_broker());
     up.stop(Signal::KILL).await;
-    wait_for("the broker to die with its parent", async || (!here.has_broker()).then_some(())).await;
+    wait_for("the broker to die with its parent", async || {
+        (!here.has_broker()).then_some(())
+    })
+    .await;
     // What it left behind is known to be of a dead process.
     assert!(here.data().join("run.json").exists());
     let simulate = here.run(&["simulate"]).await;
@@ -181,13 +256,27 @@ async fn a_killed_up_leaves_no_broker_behind() {
 async fn a_new_data_folder_gets_one_demonstration_call() {
     let here = Installation::new();
     let media_port = here.media_port.to_string();
-    let arguments = ["up", "--listen", "127.0.0.1:0", "--demo", "--media-port", &media_port];
+    let arguments = [
+        "up",
+        "--listen",
+        "127.0.0.1:0",
+        "--demo",
+        "--media-port",
+        &media_port,
+    ];
     let mut up = here.start(&arguments);
     up.ready().await;
     up.says("The card of call CA").await;
     up.says("sign in (once, within 15 minutes): ").await;
     let said = up.output();
-    for part in ["+972501234567", "processed", "transcript", "whisper:ggml-micro-he", "extractive", "in all"] {
+    for part in [
+        "+972501234567",
+        "processed",
+        "transcript",
+        "whisper:ggml-micro-he",
+        "extractive",
+        "in all",
+    ] {
         assert!(said.contains(part), "{part} in {said}");
     }
     assert_eq!(up.stop(Signal::INT).await.code(), Some(0));
@@ -206,7 +295,9 @@ async fn roles_in_processes_of_their_own_make_a_card_in_sqlite() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn roles_in_processes_of_their_own_make_a_card_in_postgres() {
-    let url = tokio::task::spawn_blocking(|| TestPostgres::shared().fresh_database()).await.unwrap();
+    let url = tokio::task::spawn_blocking(|| TestPostgres::shared().fresh_database())
+        .await
+        .unwrap();
     roles_in_processes_of_their_own_make_a_card(Some(url)).await;
 }
 
@@ -226,8 +317,16 @@ async fn roles_in_processes_of_their_own_make_a_card(database_url: Option<String
     }
     let role = |name: &str| here.start(&[name, "--listen", "127.0.0.1:0"]);
     // The order does not matter: each waits for what it needs.
-    let mut workers: Vec<Program> =
-        ["projector", "reconciler", "summarizer", "transcriber", "downloader"].iter().map(|name| role(name)).collect();
+    let mut workers: Vec<Program> = [
+        "projector",
+        "reconciler",
+        "summarizer",
+        "transcriber",
+        "downloader",
+    ]
+    .iter()
+    .map(|name| role(name))
+    .collect();
     let mut gateway = role("gateway");
     let mut api = role("api");
     let gateway_address = gateway.ready().await;
@@ -236,8 +335,16 @@ async fn roles_in_processes_of_their_own_make_a_card(database_url: Option<String
         worker.ready().await;
     }
     let media_port = here.media_port.to_string();
-    let arguments =
-        ["simulate", "--wait", "--url", &gateway_address, "--api-url", &api_address, "--media-port", &media_port];
+    let arguments = [
+        "simulate",
+        "--wait",
+        "--url",
+        &gateway_address,
+        "--api-url",
+        &api_address,
+        "--media-port",
+        &media_port,
+    ];
     let played = here.run(&arguments).await;
     assert_eq!(played.code, Some(0), "{played:?}");
     assert!(played.out.contains("whisper:ggml-micro-he"), "{}", played.out);
@@ -259,10 +366,19 @@ async fn mistakes_in_the_settings_are_told_together_before_anything_starts() {
         .with("CALLFOLD_LOG_FORMAT", "xml");
     let ran = here.run(&["up", "--listen", "127.0.0.1:0"]).await;
     assert_eq!(ran.code, Some(64), "{ran:?}");
-    for name in ["CALLFOLD_RETRY_ATTEMPTS", "DATABASE_URL", "CALLFOLD_TIMEZONE", "CALLFOLD_LOG_FORMAT"] {
+    for name in [
+        "CALLFOLD_RETRY_ATTEMPTS",
+        "DATABASE_URL",
+        "CALLFOLD_TIMEZONE",
+        "CALLFOLD_LOG_FORMAT",
+    ] {
         assert!(ran.err.contains(name), "{name} in {}", ran.err);
     }
-    assert!(!ran.err.contains("hunter2") && !ran.err.contains("Olympus"), "values are not repeated: {}", ran.err);
+    assert!(
+        !ran.err.contains("hunter2") && !ran.err.contains("Olympus"),
+        "values are not repeated: {}",
+        ran.err
+    );
     assert!(!here.data().exists(), "nothing was made");
 }
 
@@ -282,7 +398,13 @@ async fn bad_usage_ends_with_64() {
     let help = here.run(&["--help"]).await;
     assert_eq!(help.code, Some(0));
     for command in ["up", "gateway", "simulate", "events", "explain", "doctor"] {
-        assert!(help.out.lines().any(|line| line.split_whitespace().next() == Some(command)), "{command} in {}", help.out);
+        assert!(
+            help.out
+                .lines()
+                .any(|line| line.split_whitespace().next() == Some(command)),
+            "{command} in {}",
+            help.out
+        );
     }
     assert!(!here.data().exists(), "nothing was made");
 }

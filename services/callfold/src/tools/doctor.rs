@@ -31,9 +31,18 @@ pub use check::{Check, State, table};
 /// Settings that are read elsewhere than in a section: by the command line and by the search for a server.
 const OTHER_SETTINGS: [&str; 3] = ["CALLFOLD_DATA_DIR", "CALLFOLD_LISTEN", "CALLFOLD_NATS_SERVER"];
 /// Names of docker-compose.yml and nats.conf, which the program itself never reads.
-const COMPOSE_SETTINGS: [&str; 3] = ["CALLFOLD_IMAGE_TAG", "CALLFOLD_NATS_PASSWORD", "CALLFOLD_NATS_USER"];
+const COMPOSE_SETTINGS: [&str; 3] = [
+    "CALLFOLD_IMAGE_TAG",
+    "CALLFOLD_NATS_PASSWORD",
+    "CALLFOLD_NATS_USER",
+];
 /// The settings of the connection to the broker.
-const BUS_SETTINGS: [&str; 4] = ["NATS_URL", "NATS_CREDS", "CALLFOLD_STREAM_REPLICAS", "CALLFOLD_STREAM_BYTES_MAX"];
+const BUS_SETTINGS: [&str; 4] = [
+    "NATS_URL",
+    "NATS_CREDS",
+    "CALLFOLD_STREAM_REPLICAS",
+    "CALLFOLD_STREAM_BYTES_MAX",
+];
 
 /// Every setting that the program knows.
 pub fn known_settings() -> BTreeSet<String> {
@@ -51,7 +60,9 @@ struct Reading {
 
 impl Reading {
     fn is_wrong(&self, names: &[&str]) -> bool {
-        self.mistakes.iter().any(|mistake| names.contains(&mistake.name.as_str()))
+        self.mistakes
+            .iter()
+            .any(|mistake| names.contains(&mistake.name.as_str()))
     }
 }
 
@@ -63,17 +74,26 @@ fn read(source: &dyn Source, listen: SocketAddr, data_dir: &Path) -> Reading {
     let mut known = settings.known().clone();
     known.extend(OTHER_SETTINGS.map(str::to_owned));
     let mistakes = settings.finish().err().map(|errors| errors.0).unwrap_or_default();
-    Reading { config, mistakes, known }
+    Reading {
+        config,
+        mistakes,
+        known,
+    }
 }
 
 /// Looks at everything and prints the table. The exit code is 1 when something is missing or wrong.
 pub async fn run(args: DoctorArgs) -> anyhow::Result<ExitCode> {
     let data_dir = std::path::absolute(&args.data.data_dir).context("could not make sense of --data-dir")?;
     quiet_log();
-    let checks = examine(&args, &data_dir).await?;
+    // On the heap: what it holds while it waits is large.
+    let checks = Box::pin(examine(&args, &data_dir)).await?;
     print!("{}", table(&checks, 110));
     let is_bad = checks.iter().any(|check| check.state.is_bad());
-    Ok(if is_bad { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    Ok(if is_bad {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    })
 }
 
 /// What libraries say while they are tried is told in the table.
@@ -86,21 +106,39 @@ fn quiet_log() {
 async fn examine(args: &DoctorArgs, data_dir: &Path) -> anyhow::Result<Vec<Check>> {
     let reading = read(&Environment, args.listen, data_dir);
     let config = &reading.config;
-    let http = callfold_kit::http::client_builder().build().context("could not make an HTTP client")?;
-    let api = Url::parse(callfold_twilio::rest::RestClient::DEFAULT_BASE).context("Twilio's address is no URL")?;
+    let http = callfold_kit::http::client_builder()
+        .build()
+        .context("could not make an HTTP client")?;
+    let api =
+        Url::parse(callfold_twilio::rest::RestClient::DEFAULT_BASE).context("Twilio's address is no URL")?;
 
-    let set: Vec<String> = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()).collect();
+    let set: Vec<String> = std::env::vars_os()
+        .filter_map(|(name, _)| name.into_string().ok())
+        .collect();
     let mut checks = settings_checks(&reading.mistakes, &reading.known, &set);
 
     let (running, run_file) = match RunFile::read(data_dir) {
         Ok(found) => (found, None),
         Err(error) => {
             let found = callfold_kit::chain(error.as_ref());
-            (None, Some(Check::wrong("run.json", found, "delete it while no callfold runs on this folder")))
+            (
+                None,
+                Some(Check::wrong(
+                    "run.json",
+                    found,
+                    "delete it while no callfold runs on this folder",
+                )),
+            )
         }
     };
     checks.extend(run_file);
-    checks.push(machine::listen(&http, running.as_ref().map_or(args.listen, |running| running.listen)).await);
+    checks.push(
+        machine::listen(
+            &http,
+            running.as_ref().map_or(args.listen, |running| running.listen),
+        )
+        .await,
+    );
     checks.push(machine::disk(data_dir));
     checks.extend(machine::api_token(config.api.token.is_some(), data_dir));
 
@@ -112,13 +150,21 @@ async fn examine(args: &DoctorArgs, data_dir: &Path) -> anyhow::Result<Vec<Check
         checks.push(server);
     }
     let access = if reading.is_wrong(&BUS_SETTINGS) {
-        checks.push(Check::unknown("broker", "was not tried", "correct its settings first"));
+        checks.push(Check::unknown(
+            "broker",
+            "was not tried",
+            "correct its settings first",
+        ));
         None
     } else if !is_external && running.is_none() && !data_dir.join("nats").is_dir() {
         checks.push(Check::note("broker", "nothing yet", "`callfold up` makes it"));
         None
     } else if !has_server {
-        checks.push(Check::unknown("broker", "was not tried", "it needs a nats-server"));
+        checks.push(Check::unknown(
+            "broker",
+            "was not tried",
+            "it needs a nats-server",
+        ));
         None
     } else {
         match Access::open(data_dir).await {
@@ -157,7 +203,11 @@ async fn examine(args: &DoctorArgs, data_dir: &Path) -> anyhow::Result<Vec<Check
     }
     let summary_is_wrong = reading.is_wrong(&["OPENAI_API_KEY", "OPENAI_BASE_URL"]);
     let asked_model = async {
-        if summary_is_wrong { (None, None) } else { model::summary(&http, config.summarizer.model.as_ref()).await }
+        if summary_is_wrong {
+            (None, None)
+        } else {
+            model::summary(&http, config.summarizer.model.as_ref()).await
+        }
     };
     let asked_twilio = twilio::checks(&http, api, &config.gateway, reading.is_wrong(&["PUBLIC_URL"]));
     let ((summary, server_time), twilio) = tokio::join!(asked_model, asked_twilio);
@@ -186,12 +236,19 @@ fn settings_checks(mistakes: &[Mistake], known: &BTreeSet<String>, set: &[String
     }
     if checks.is_empty() {
         let count = set.iter().filter(|name| known.contains(*name)).count();
-        checks.push(Check::ok("settings", format!("{count} of {} are set, without a mistake", known.len())));
+        checks.push(Check::ok(
+            "settings",
+            format!("{count} of {} are set, without a mistake", known.len()),
+        ));
     }
     for name in set {
         let is_ours = known.contains(name) || COMPOSE_SETTINGS.contains(&name.as_str());
         if name.starts_with("CALLFOLD_") && !is_ours {
-            checks.push(Check::note(name, "is not a setting of this release", "check its spelling, or remove it"));
+            checks.push(Check::note(
+                name,
+                "is not a setting of this release",
+                "check its spelling, or remove it",
+            ));
         }
     }
     checks
@@ -202,17 +259,27 @@ mod tests {
     use super::*;
 
     fn mistake(name: &str, what: &str) -> Mistake {
-        Mistake { name: name.to_owned(), what: what.to_owned() }
+        Mistake {
+            name: name.to_owned(),
+            what: what.to_owned(),
+        }
     }
 
     #[test]
     fn a_mistake_is_told_once_and_an_unknown_name_is_noticed() {
-        let mistakes = [mistake("A", "is odd"), mistake("A", "is odd"), mistake("A", "is long"), mistake("B", "is bad")];
+        let mistakes = [
+            mistake("A", "is odd"),
+            mistake("A", "is odd"),
+            mistake("A", "is long"),
+            mistake("B", "is bad"),
+        ];
         let known = BTreeSet::from(["A".to_owned(), "CALLFOLD_LOG".to_owned()]);
         let set = ["A", "CALLFOLD_LOG", "CALLFOLD_LOGG", "CALLFOLD_NATS_USER", "HOME"].map(str::to_owned);
         let checks = settings_checks(&mistakes, &known, &set);
-        let told: Vec<(&str, State, &str)> =
-            checks.iter().map(|check| (check.name.as_str(), check.state, check.found.as_str())).collect();
+        let told: Vec<(&str, State, &str)> = checks
+            .iter()
+            .map(|check| (check.name.as_str(), check.state, check.found.as_str()))
+            .collect();
         assert_eq!(
             told,
             [
@@ -221,20 +288,35 @@ mod tests {
                 ("CALLFOLD_LOGG", State::Note, "is not a setting of this release"),
             ]
         );
-        assert_eq!(settings_checks(&[], &known, &set)[0].found, "2 of 2 are set, without a mistake");
+        assert_eq!(
+            settings_checks(&[], &known, &set)[0].found,
+            "2 of 2 are set, without a mistake"
+        );
     }
 
     #[test]
     fn mistakes_become_rows_instead_of_an_end() {
-        let source: std::collections::BTreeMap<String, String> =
-            [("CALLFOLD_LOG_FORMAT", "xml"), ("PUBLIC_URL", "no url"), ("CALLFOLD_TIMEZONE", "Mars")]
-                .map(|(name, value)| (name.to_owned(), value.to_owned()))
-                .into();
-        let reading = read(&source, SocketAddr::from(([0, 0, 0, 0], 5000)), Path::new("/nonexistent"));
+        let source: std::collections::BTreeMap<String, String> = [
+            ("CALLFOLD_LOG_FORMAT", "xml"),
+            ("PUBLIC_URL", "no url"),
+            ("CALLFOLD_TIMEZONE", "Mars"),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .into();
+        let reading = read(
+            &source,
+            SocketAddr::from(([0, 0, 0, 0], 5000)),
+            Path::new("/nonexistent"),
+        );
         let checks = settings_checks(&reading.mistakes, &reading.known, &[]);
         let names: BTreeSet<&str> = checks.iter().map(|check| check.name.as_str()).collect();
         // The last one because of the address.
-        let expected = ["CALLFOLD_LOG_FORMAT", "PUBLIC_URL", "CALLFOLD_TIMEZONE", "TWILIO_AUTH_TOKEN"];
+        let expected = [
+            "CALLFOLD_LOG_FORMAT",
+            "PUBLIC_URL",
+            "CALLFOLD_TIMEZONE",
+            "TWILIO_AUTH_TOKEN",
+        ];
         assert_eq!(names, BTreeSet::from(expected));
         assert!(reading.is_wrong(&["PUBLIC_URL"]) && !reading.is_wrong(&BUS_SETTINGS));
     }
@@ -242,8 +324,10 @@ mod tests {
     #[test]
     fn the_readme_names_every_setting() {
         let readme = include_str!("../../../../README.md");
-        let missing: Vec<String> =
-            known_settings().into_iter().filter(|name| !readme.contains(&format!("`{name}`"))).collect();
+        let missing: Vec<String> = known_settings()
+            .into_iter()
+            .filter(|name| !readme.contains(&format!("`{name}`")))
+            .collect();
         assert!(missing.is_empty(), "README.md does not name {missing:?}");
     }
 }

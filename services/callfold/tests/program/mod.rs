@@ -23,8 +23,15 @@ pub(crate) struct Installation {
 impl Installation {
     pub(crate) fn new() -> Self {
         let media_port = free_port();
-        let settings = vec![("CALLFOLD_RECORDING_HOSTS".to_owned(), format!("127.0.0.1:{media_port}"))];
-        Self { folder: tempfile::tempdir().unwrap(), media_port, settings }
+        let settings = vec![(
+            "CALLFOLD_RECORDING_HOSTS".to_owned(),
+            format!("127.0.0.1:{media_port}"),
+        )];
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+            media_port,
+            settings,
+        }
     }
 
     pub(crate) fn with(mut self, name: &str, value: impl Into<String>) -> Self {
@@ -42,7 +49,9 @@ impl Installation {
         // Whoever runs the tests may have settings: they are not meant.
         for (name, _) in std::env::vars_os() {
             let text = name.to_string_lossy();
-            let is_setting = ["CALLFOLD_", "TWILIO_", "OPENAI_", "NATS_", "GOOGLE_", "AWS_"].iter().any(|p| text.starts_with(p))
+            let is_setting = ["CALLFOLD_", "TWILIO_", "OPENAI_", "NATS_", "GOOGLE_", "AWS_"]
+                .iter()
+                .any(|p| text.starts_with(p))
                 || ["DATABASE_URL", "RECORDINGS_URL", "PUBLIC_URL", "WHISPER_MODEL"].contains(&&*text);
             if is_setting && text != "CALLFOLD_NATS_SERVER" {
                 command.env_remove(&name);
@@ -59,15 +68,24 @@ impl Installation {
 
     /// Starts it and goes on.
     pub(crate) fn start(&self, arguments: &[&str]) -> Program {
-        let mut child =
-            self.command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
+        let mut child = self
+            .command(arguments)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
         let out = Lines::default();
         let err = Lines::default();
         let readers = [
             out.read(child.stdout.take().expect("it is piped")),
             err.read(child.stderr.take().expect("it is piped")),
         ];
-        Program { child, out, err, readers }
+        Program {
+            child,
+            out,
+            err,
+            readers,
+        }
     }
 
     /// Runs it to its end.
@@ -80,7 +98,12 @@ impl Installation {
         let mut command = self.command(arguments);
         command.envs(settings.iter().copied());
         let output = tokio::time::timeout(END_TIMEOUT * 3, command.output());
-        Ran::from(output.await.unwrap_or_else(|_| panic!("{arguments:?} never ended")).expect("the program starts"))
+        Ran::from(
+            output
+                .await
+                .unwrap_or_else(|_| panic!("{arguments:?} never ended"))
+                .expect("the program starts"),
+        )
     }
 
     /// Whether a broker has the store. Its process inherits the lock, so a free one means that it is gone.
@@ -101,7 +124,11 @@ pub(crate) struct Ran {
 impl From<Output> for Ran {
     fn from(output: Output) -> Self {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        Self { code: output.status.code(), out: text(&output.stdout), err: text(&output.stderr) }
+        Self {
+            code: output.status.code(),
+            out: text(&output.stdout),
+            err: text(&output.stderr),
+        }
     }
 }
 
@@ -122,7 +149,11 @@ impl Program {
             if said.is_none()
                 && let Some(status) = child.try_wait().unwrap()
             {
-                panic!("ended with {status} before it said {beginning:?}:\n{}\n{}", out.text(), err.text());
+                panic!(
+                    "ended with {status} before it said {beginning:?}:\n{}\n{}",
+                    out.text(),
+                    err.text()
+                );
             }
             said
         })
@@ -146,14 +177,20 @@ impl Program {
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
-        let pid = self.child.id().and_then(|id| Pid::from_raw(id.cast_signed())).expect("it runs");
+        let pid = self
+            .child
+            .id()
+            .and_then(|id| Pid::from_raw(id.cast_signed()))
+            .expect("it runs");
         rustix::process::kill_process(pid, signal).unwrap();
     }
 
     /// Waits for its end.
     pub(crate) async fn ended(&mut self) -> ExitStatus {
         let status = tokio::time::timeout(END_TIMEOUT, self.child.wait()).await;
-        let status = status.unwrap_or_else(|_| panic!("it did not end:\n{}", self.everything())).unwrap();
+        let status = status
+            .unwrap_or_else(|_| panic!("it did not end:\n{}", self.everything()))
+            .unwrap();
         for reader in &mut self.readers {
             reader.await.unwrap();
         }
@@ -193,7 +230,11 @@ impl Lines {
 
 /// A port that nobody listens on now.
 pub(crate) fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
 }
 
 /// The permissions of a file.

@@ -49,8 +49,18 @@ pub struct Check {
 }
 
 impl Check {
-    fn new(state: State, name: impl Into<String>, found: impl Into<String>, to_do: impl Into<String>) -> Self {
-        Self { name: name.into(), state, found: found.into(), to_do: to_do.into() }
+    fn new(
+        state: State,
+        name: impl Into<String>,
+        found: impl Into<String>,
+        to_do: impl Into<String>,
+    ) -> Self {
+        Self {
+            name: name.into(),
+            state,
+            found: found.into(),
+            to_do: to_do.into(),
+        }
     }
 
     /// As it should be.
@@ -64,7 +74,11 @@ impl Check {
     }
 
     /// Needed, not there.
-    pub(super) fn missing(name: impl Into<String>, found: impl Into<String>, to_do: impl Into<String>) -> Self {
+    pub(super) fn missing(
+        name: impl Into<String>,
+        found: impl Into<String>,
+        to_do: impl Into<String>,
+    ) -> Self {
         Self::new(State::Missing, name, found, to_do)
     }
 
@@ -74,14 +88,22 @@ impl Check {
     }
 
     /// Could not be found out.
-    pub(super) fn unknown(name: impl Into<String>, found: impl Into<String>, to_do: impl Into<String>) -> Self {
+    pub(super) fn unknown(
+        name: impl Into<String>,
+        found: impl Into<String>,
+        to_do: impl Into<String>,
+    ) -> Self {
         Self::new(State::Unknown, name, found, to_do)
     }
 }
 
 /// The rows and a last line that counts them, wrapped to `width` characters where words allow.
 pub fn table(checks: &[Check], width: usize) -> String {
-    let names = checks.iter().map(|check| check.name.chars().count()).max().unwrap_or(0);
+    let names = checks
+        .iter()
+        .map(|check| check.name.chars().count())
+        .max()
+        .unwrap_or(0);
     let indent = "missing".len() + 2 + names + 2;
     let room = width.saturating_sub(indent).max(40);
     let mut text = String::new();
@@ -131,7 +153,11 @@ mod tests {
     fn the_table_lines_up_and_wraps_between_words() {
         let checks = [
             Check::ok("settings", "fine"),
-            Check::wrong("PUBLIC_URL", "is not https", "use the address that Twilio was given, one that begins with https"),
+            Check::wrong(
+                "PUBLIC_URL",
+                "is not https",
+                "use the address that Twilio was given, one that begins with https",
+            ),
             Check::missing("x", "none", ""),
         ];
         let expected = "\
@@ -144,6 +170,9 @@ missing  x           none
 1 wrong, 1 missing
 ";
         assert_eq!(table(&checks, 64), expected);
-        assert_eq!(table(&checks[..1], 64), "ok       settings  fine\n\nnothing is wrong\n");
+        assert_eq!(
+            table(&checks[..1], 64),
+            "ok       settings  fine\n\nnothing is wrong\n"
+        );
     }
 }

@@ -31,7 +31,11 @@ pub(super) async fn listen(http: &reqwest::Client, address: SocketAddr) -> Check
     if ask.ip().is_unspecified() {
         ask.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
     }
-    let answer = http.get(format!("http://{ask}/readyz")).timeout(ASK_TIMEOUT).send().await;
+    let answer = http
+        .get(format!("http://{ask}/readyz"))
+        .timeout(ASK_TIMEOUT)
+        .send()
+        .await;
     let told: Option<Value> = match answer {
         Ok(answer) => answer.json().await.ok(),
         Err(_) => None,
@@ -65,12 +69,18 @@ fn readiness(address: &str, told: &Value) -> Option<Check> {
         (true, true) => Check::ok("listen", format!("callfold runs at {address} and is ready")),
         (true, false) => Check::wrong(
             "listen",
-            format!("callfold runs at {address} and takes calls, but not everything works: {}", waiting.join("; ")),
+            format!(
+                "callfold runs at {address} and takes calls, but not everything works: {}",
+                waiting.join("; ")
+            ),
             "see the rows below, and the log",
         ),
         (false, _) => Check::wrong(
             "listen",
-            format!("callfold runs at {address} and is not ready: {}", waiting.join("; ")),
+            format!(
+                "callfold runs at {address} and is not ready: {}",
+                waiting.join("; ")
+            ),
             "see the rows below, and the log",
         ),
     })
@@ -78,17 +88,28 @@ fn readiness(address: &str, told: &Value) -> Option<Check> {
 
 /// Free space where the data folder is, or will be.
 pub(super) fn disk(data_dir: &Path) -> Check {
-    let there = data_dir.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
+    let there = data_dir
+        .ancestors()
+        .find(|path| path.exists())
+        .unwrap_or(Path::new("/"));
     match rustix::fs::statvfs(there) {
         Ok(stat) => space(data_dir, stat.f_bavail.saturating_mul(stat.f_frsize)),
-        Err(error) => Check::unknown("disk", format!("could not ask for the space of {}: {error}", there.display()), ""),
+        Err(error) => Check::unknown(
+            "disk",
+            format!("could not ask for the space of {}: {error}", there.display()),
+            "",
+        ),
     }
 }
 
 fn space(data_dir: &Path, free: u64) -> Check {
     let found = format!("{:.1} GB free for {}", free as f64 / 1e9, data_dir.display());
     if free < SPACE_MIN {
-        Check::wrong("disk", found, "make room: without it the broker takes no more calls")
+        Check::wrong(
+            "disk",
+            found,
+            "make room: without it the broker takes no more calls",
+        )
     } else if free < SPACE_LOW {
         Check::note("disk", found, "a message of a minute takes about 1 MB")
     } else {
@@ -108,13 +129,22 @@ pub(super) fn api_token(is_set: bool, data_dir: &Path) -> Option<Check> {
         Ok(meta) if meta.permissions().mode() & 0o077 != 0 => Some(Check::wrong(
             name,
             format!("others can read {}", path.display()),
-            format!("chmod 600 {}; if others may have read it, delete it and restart: a new one is made", path.display()),
+            format!(
+                "chmod 600 {}; if others may have read it, delete it and restart: a new one is made",
+                path.display()
+            ),
         )),
         Ok(_) => Some(Check::ok(name, format!("in {}", path.display()))),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            Some(Check::note(name, "nothing yet", "the first start makes one in the data folder"))
-        }
-        Err(error) => Some(Check::wrong(name, format!("{}: {}", path.display(), error.kind()), "")),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Some(Check::note(
+            name,
+            "nothing yet",
+            "the first start makes one in the data folder",
+        )),
+        Err(error) => Some(Check::wrong(
+            name,
+            format!("{}: {}", path.display(), error.kind()),
+            "",
+        )),
     }
 }
 
@@ -124,7 +154,11 @@ pub(super) async fn recordings(config: &StackConfig) -> Check {
     if config.blobs.is_none() && !config.data_dir.exists() {
         return Check::note(name, "nothing yet", "the first start makes the folder");
     }
-    let whose = if config.blobs.is_some() { "RECORDINGS_URL" } else { "the data folder" };
+    let whose = if config.blobs.is_some() {
+        "RECORDINGS_URL"
+    } else {
+        "the data folder"
+    };
     let to_do = if config.blobs.is_some() {
         "see that RECORDINGS_URL is right, and its AWS_… settings for s3"
     } else {
@@ -143,24 +177,39 @@ pub(super) async fn recordings(config: &StackConfig) -> Check {
 /// What "today" means.
 pub(super) fn timezone(zone: &TimeZone, now: UnixMillis) -> Check {
     let moment = jiff::Timestamp::from_millisecond(now.0).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
-    let local = moment.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M").to_string();
-    Check::ok("time zone", format!("{}, where it is {local}", zone.iana_name().unwrap_or("unnamed")))
+    let local = moment
+        .to_zoned(zone.clone())
+        .strftime("%Y-%m-%d %H:%M")
+        .to_string();
+    Check::ok(
+        "time zone",
+        format!("{}, where it is {local}", zone.iana_name().unwrap_or("unnamed")),
+    )
 }
 
 /// The clock, beside the newest event and another server's clock where one was seen.
 pub(super) fn clock(now: UnixMillis, newest: Option<UnixMillis>, server: Option<UnixMillis>) -> Check {
-    let (name, to_do) = ("clock", "set the machine's clock (timedatectl set-ntp true): deadlines and \"today\" follow it");
+    let (name, to_do) = (
+        "clock",
+        "set the machine's clock (timedatectl set-ntp true): deadlines and \"today\" follow it",
+    );
     let off = |other: UnixMillis| now.0.saturating_sub(other.0);
     if now < CLOCK_MIN {
         return Check::wrong(name, format!("shows {}", now.rfc3339()), to_do);
     }
     if let Some(newest) = newest.filter(|newest| off(*newest) < -CLOCK_SLACK_MS) {
-        return Check::wrong(name, format!("is {} s behind the newest event", -off(newest) / 1_000), to_do);
+        return Check::wrong(
+            name,
+            format!("is {} s behind the newest event", -off(newest) / 1_000),
+            to_do,
+        );
     }
     match server.map(off) {
-        Some(off) if off.abs() > CLOCK_SLACK_MS => {
-            Check::wrong(name, format!("is {} s off from that of the model's server", off / 1_000), to_do)
-        }
+        Some(off) if off.abs() > CLOCK_SLACK_MS => Check::wrong(
+            name,
+            format!("is {} s off from that of the model's server", off / 1_000),
+            to_do,
+        ),
         _ => Check::ok(name, now.rfc3339()),
     }
 }
@@ -187,15 +236,27 @@ mod tests {
         }});
         let check = readiness("127.0.0.1:5000", &told).expect("a callfold");
         assert_eq!(check.state, State::Wrong);
-        assert!(check.found.ends_with("transcriber: no speech model"), "{}", check.found);
-        assert_eq!(readiness("a", &json!({"ready": true, "parts": {}})).expect("a callfold").state, State::Ok);
+        assert!(
+            check.found.ends_with("transcriber: no speech model"),
+            "{}",
+            check.found
+        );
+        assert_eq!(
+            readiness("a", &json!({"ready": true, "parts": {}}))
+                .expect("a callfold")
+                .state,
+            State::Ok
+        );
         assert_eq!(readiness("a", &json!({"status": "up"})), None);
     }
 
     #[test]
     fn space_has_three_steps() {
         let of = |free| space(Path::new("/data"), free).state;
-        assert_eq!([of(0), of(SPACE_MIN), of(SPACE_LOW)], [State::Wrong, State::Note, State::Ok]);
+        assert_eq!(
+            [of(0), of(SPACE_MIN), of(SPACE_LOW)],
+            [State::Wrong, State::Note, State::Ok]
+        );
     }
 
     #[test]
