@@ -688,9 +688,17 @@ async fn pages_are_hebrew_escaped_and_say_every_state() {
 async fn a_call_that_is_over_is_not_said_to_be_on_the_line() {
     let (mut stage, router) = with_leads().await;
     let began = stage.clock.now();
-    stage.call("over", "+97235551235", began).started().await.ended().await;
+    stage
+        .call("over", "+97235551235", began)
+        .started()
+        .await
+        .ended()
+        .await;
     let card = text(get(&router, "/leads/CAover/card").await).await;
-    assert!(card.contains("השיחה הסתיימה, ממתין להקלטה") && !card.contains("בשיחה עכשיו"), "{card}");
+    assert!(
+        card.contains("השיחה הסתיימה, ממתין להקלטה") && !card.contains("בשיחה עכשיו"),
+        "{card}"
+    );
 }
 
 #[tokio::test]
