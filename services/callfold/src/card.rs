@@ -18,7 +18,12 @@ pub fn render(lead: &Value, story: &Value) -> String {
     line("to", text("/to"));
     line("status", text("/status"));
     line("title", text("/summary_title"));
-    for point in lead.pointer("/summary_points").and_then(Value::as_array).into_iter().flatten() {
+    for point in lead
+        .pointer("/summary_points")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+    {
         line("", &format!("• {}", point.as_str().unwrap_or_default()));
     }
     line("transcript", text("/transcript"));
@@ -32,7 +37,12 @@ pub fn render(lead: &Value, story: &Value) -> String {
 
 /// `download 12 ms`, …, and the time from the recording's callback to the summary.
 fn stage_times(story: &Value) -> Vec<(String, String)> {
-    let events = story.get("events").or(Some(story)).and_then(Value::as_array).cloned().unwrap_or_default();
+    let events = story
+        .get("events")
+        .or(Some(story))
+        .and_then(Value::as_array)
+        .cloned()
+        .unwrap_or_default();
     let mut times = Vec::new();
     let mut ready = None;
     let mut done = None;
@@ -60,7 +70,10 @@ fn stage_times(story: &Value) -> Vec<(String, String)> {
         }
     }
     if let (Some(ready), Some(done)) = (ready, done) {
-        times.push(("in all".to_owned(), format!("{} ms from the recording's callback to the summary", done - ready)));
+        times.push((
+            "in all".to_owned(),
+            format!("{} ms from the recording's callback to the summary", done - ready),
+        ));
     }
     times
 }

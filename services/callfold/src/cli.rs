@@ -43,7 +43,7 @@ pub enum Command {
     /// Posts the voice webhook, obeys the TwiML that comes back, serves the recording behind Basic auth and sends the
     /// callbacks in Twilio's order. The running callfold must allow the media host:
     /// CALLFOLD_RECORDING_HOSTS=127.0.0.1:5001
-    Simulate(SimulateArgs),
+    Simulate(Box<SimulateArgs>),
     /// Print the events of the stream, one JSON object a line.
     Events(EventsArgs),
     /// Tell the story of one call in plain words.
@@ -69,7 +69,12 @@ pub struct UpArgs {
     #[command(flatten)]
     pub data: DataArgs,
     /// Where webhooks, API and page are served. An address other than loopback needs TWILIO_AUTH_TOKEN.
-    #[arg(long, env = "CALLFOLD_LISTEN", default_value = "127.0.0.1:5000", value_name = "ADDR")]
+    #[arg(
+        long,
+        env = "CALLFOLD_LISTEN",
+        default_value = "127.0.0.1:5000",
+        value_name = "ADDR"
+    )]
     pub listen: SocketAddr,
     /// Play one demonstration call when the data folder is new, and print its card.
     #[arg(long)]
@@ -83,7 +88,12 @@ pub struct UpArgs {
 #[derive(Debug, Args)]
 pub struct RoleArgs {
     /// Where health and metrics, and what the role itself serves, are served.
-    #[arg(long, env = "CALLFOLD_LISTEN", default_value = "127.0.0.1:5000", value_name = "ADDR")]
+    #[arg(
+        long,
+        env = "CALLFOLD_LISTEN",
+        default_value = "127.0.0.1:5000",
+        value_name = "ADDR"
+    )]
     pub listen: SocketAddr,
     /// The data folder, for what has no setting of its own (SQLite, recordings, models).
     #[command(flatten)]
@@ -185,7 +195,12 @@ pub struct DoctorArgs {
     #[command(flatten)]
     pub data: DataArgs,
     /// Where callfold would listen.
-    #[arg(long, env = "CALLFOLD_LISTEN", default_value = "127.0.0.1:5000", value_name = "ADDR")]
+    #[arg(
+        long,
+        env = "CALLFOLD_LISTEN",
+        default_value = "127.0.0.1:5000",
+        value_name = "ADDR"
+    )]
     pub listen: SocketAddr,
 }
 
@@ -193,6 +208,11 @@ pub struct DoctorArgs {
 #[derive(Debug, Args)]
 pub struct HealthArgs {
     /// Where the process listens.
-    #[arg(long, env = "CALLFOLD_LISTEN", default_value = "127.0.0.1:5000", value_name = "ADDR")]
+    #[arg(
+        long,
+        env = "CALLFOLD_LISTEN",
+        default_value = "127.0.0.1:5000",
+        value_name = "ADDR"
+    )]
     pub listen: SocketAddr,
 }

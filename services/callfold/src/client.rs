@@ -79,17 +79,30 @@ impl ApiClient {
 
     fn no_answer(&self, source: reqwest::Error) -> ClientError {
         ClientError::NoAnswer {
-            address: self.base.host_str().map(|host| format!("{host}:{}", self.base.port_or_known_default().unwrap_or(0))).unwrap_or_default(),
+            address: self
+                .base
+                .host_str()
+                .map(|host| format!("{host}:{}", self.base.port_or_known_default().unwrap_or(0)))
+                .unwrap_or_default(),
             source: source.without_url(),
         }
     }
 
     /// GET as JSON; `None` for 404.
     pub async fn get(&self, path: &str) -> Result<Option<Value>, BoxError> {
-        let request = self.http.get(self.url(path)?).bearer_auth(self.token.expose()).timeout(REQUEST_TIMEOUT);
+        let request = self
+            .http
+            .get(self.url(path)?)
+            .bearer_auth(self.token.expose())
+            .timeout(REQUEST_TIMEOUT);
         let answer = request.send().await.map_err(|error| self.no_answer(error))?;
         match answer.status().as_u16() {
-            200..300 => Ok(Some(answer.json().await.map_err(|error| ClientError::NotJson(error.without_url()))?)),
+            200..300 => Ok(Some(
+                answer
+                    .json()
+                    .await
+                    .map_err(|error| ClientError::NotJson(error.without_url()))?,
+            )),
             404 => Ok(None),
             status => {
                 let body: Option<Value> = answer.json().await.ok();
@@ -119,14 +132,21 @@ impl ApiClient {
         let mut last = after;
         let mut failures = 0;
         loop {
-            let mut request = self.http.get(self.url("/api/v1/events")?).bearer_auth(self.token.expose());
+            let mut request = self
+                .http
+                .get(self.url("/api/v1/events")?)
+                .bearer_auth(self.token.expose());
             if let Some(last) = last {
                 request = request.header("last-event-id", last.to_string());
             }
             let answer = match request.send().await {
                 Ok(answer) if answer.status().is_success() => answer,
                 Ok(answer) => {
-                    return Err(ClientError::Refused { status: answer.status().as_u16(), detail: None }.into());
+                    return Err(ClientError::Refused {
+                        status: answer.status().as_u16(),
+                        detail: None,
+                    }
+                    .into());
                 }
                 Err(error) if failures >= 20 => return Err(self.no_answer(error).into()),
                 Err(_) => {
@@ -142,10 +162,15 @@ impl ApiClient {
                 buffer.extend_from_slice(&chunk);
                 while let Some(end) = buffer.iter().position(|byte| *byte == b'\n') {
                     let line: Vec<u8> = buffer.drain(..=end).collect();
-                    let Some(data) = std::str::from_utf8(&line).ok().and_then(|line| line.strip_prefix("data:")) else {
+                    let Some(data) = std::str::from_utf8(&line)
+                        .ok()
+                        .and_then(|line| line.strip_prefix("data:"))
+                    else {
                         continue;
                     };
-                    let Ok(change) = serde_json::from_str::<LeadChange>(data.trim()) else { continue };
+                    let Ok(change) = serde_json::from_str::<LeadChange>(data.trim()) else {
+                        continue;
+                    };
                     last = Some(change.position);
                     if !each(change) {
                         return Ok(());

@@ -1,8 +1,11 @@
 //! Logs, configuration, run, exit code.
 
+use std::pin::Pin;
 use std::process::ExitCode;
 
 use callfold::cli::{Cli, Command};
+use callfold::stack::Role;
+use callfold::{role, tools, up};
 use clap::Parser;
 
 fn main() -> ExitCode {
@@ -11,7 +14,11 @@ fn main() -> ExitCode {
         Err(asked) => {
             // Help and version are answers, not errors. Where there is nobody to print to, nothing can be said.
             let _ = asked.print();
-            return ExitCode::from(if asked.use_stderr() { callfold_kit::config::EXIT_USAGE } else { 0 });
+            return ExitCode::from(if asked.use_stderr() {
+                callfold_kit::config::EXIT_USAGE
+            } else {
+                0
+            });
         }
     };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -21,31 +28,40 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let result = runtime.block_on(async {
-        match cli.command {
-            Command::Up(args) => callfold::up::run(args).await,
-            Command::Gateway(args) => callfold::role::run(callfold::stack::Role::Gateway, args).await,
-            Command::Downloader(args) => callfold::role::run(callfold::stack::Role::Downloader, args).await,
-            Command::Transcriber(args) => callfold::role::run(callfold::stack::Role::Transcriber, args).await,
-            Command::Summarizer(args) => callfold::role::run(callfold::stack::Role::Summarizer, args).await,
-            Command::Projector(args) => callfold::role::run(callfold::stack::Role::Projector, args).await,
-            Command::Api(args) => callfold::role::run(callfold::stack::Role::Api, args).await,
-            Command::Reconciler(args) => callfold::role::run(callfold::stack::Role::Reconciler, args).await,
-            Command::Simulate(args) => callfold::tools::simulate::run(args).await,
-            Command::Events(args) => callfold::tools::events::run(args).await,
-            Command::Explain(args) => callfold::tools::explain::run(args).await,
-            Command::Doctor(args) => callfold::tools::doctor::run(args).await,
-            Command::Health(args) => callfold::tools::health::run(args).await,
-        }
-    });
+    let result = runtime.block_on(run(cli.command));
     // Blocking work that was cancelled may still be unwinding; it has nothing left to say.
     runtime.shutdown_timeout(std::time::Duration::from_secs(2));
     match result {
         Ok(code) => code,
         Err(error) => {
             eprintln!("callfold: {}", callfold_kit::chain(error.as_ref()));
-            let usage = error.chain().any(|cause| cause.is::<callfold_kit::config::ConfigErrors>());
-            ExitCode::from(if usage { callfold_kit::config::EXIT_USAGE } else { 1 })
+            let usage = error
+                .chain()
+                .any(|cause| cause.is::<callfold_kit::config::ConfigErrors>());
+            ExitCode::from(if usage {
+                callfold_kit::config::EXIT_USAGE
+            } else {
+                1
+            })
         }
+    }
+}
+
+/// What a command does. Boxed, for each is large and made once.
+fn run(command: Command) -> Pin<Box<dyn Future<Output = anyhow::Result<ExitCode>>>> {
+    match command {
+        Command::Up(args) => Box::pin(up::run(args)),
+        Command::Gateway(args) => Box::pin(role::run(Role::Gateway, args)),
+        Command::Downloader(args) => Box::pin(role::run(Role::Downloader, args)),
+        Command::Transcriber(args) => Box::pin(role::run(Role::Transcriber, args)),
+        Command::Summarizer(args) => Box::pin(role::run(Role::Summarizer, args)),
+        Command::Projector(args) => Box::pin(role::run(Role::Projector, args)),
+        Command::Api(args) => Box::pin(role::run(Role::Api, args)),
+        Command::Reconciler(args) => Box::pin(role::run(Role::Reconciler, args)),
+        Command::Simulate(args) => Box::pin(tools::simulate::run(*args)),
+        Command::Events(args) => Box::pin(tools::events::run(args)),
+        Command::Explain(args) => Box::pin(tools::explain::run(args)),
+        Command::Doctor(args) => Box::pin(tools::doctor::run(args)),
+        Command::Health(args) => Box::pin(tools::health::run(args)),
     }
 }

@@ -19,7 +19,10 @@ pub async fn run(role: Role, args: RoleArgs) -> anyhow::Result<ExitCode> {
     let telemetry = TelemetryConfig::from_settings(&mut settings);
     let mut config = StackConfig::from_settings(&mut settings, &[role], args.listen, &data_dir);
     if config.bus.is_none() && settings.text("NATS_URL").is_none() {
-        settings.mistake("NATS_URL", "is not set: a role alone needs a broker, nats://host:4222 (`callfold up` brings its own)");
+        settings.mistake(
+            "NATS_URL",
+            "is not set: a role alone needs a broker, nats://host:4222 (`callfold up` brings its own)",
+        );
     }
     settings.finish()?;
     telemetry.init();
@@ -30,7 +33,10 @@ pub async fn run(role: Role, args: RoleArgs) -> anyhow::Result<ExitCode> {
         config.api.token = Some(crate::run_file::read_or_make_api_token(&data_dir)?);
     }
     let listener = TcpListener::bind(args.listen).await.with_context(|| {
-        format!("could not listen on {}: is another program there? Choose another --listen", args.listen)
+        format!(
+            "could not listen on {}: is another program there? Choose another --listen",
+            args.listen
+        )
     })?;
     let lifecycle = Lifecycle::new();
     stop_at_signal(&lifecycle)?;

@@ -68,7 +68,9 @@ impl RunFile {
         if lock(data_dir)?.is_some() {
             return Ok(None);
         }
-        serde_json::from_str(&text).map(Some).with_context(|| format!("{} does not read", path.display()))
+        serde_json::from_str(&text)
+            .map(Some)
+            .with_context(|| format!("{} does not read", path.display()))
     }
 }
 

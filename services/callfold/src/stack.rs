@@ -74,9 +74,14 @@ pub enum DatabaseConfig {
 impl DatabaseConfig {
     fn from_settings(settings: &mut Settings<'_>, data_dir: &Path) -> Self {
         let standard = Self::Sqlite(data_dir.join("leads.db"));
-        let Some(url) = settings.secret("DATABASE_URL") else { return standard };
+        let Some(url) = settings.secret("DATABASE_URL") else {
+            return standard;
+        };
         let text = url.expose();
-        if let Some(path) = text.strip_prefix("sqlite://").or_else(|| text.strip_prefix("sqlite:")) {
+        if let Some(path) = text
+            .strip_prefix("sqlite://")
+            .or_else(|| text.strip_prefix("sqlite:"))
+        {
             return Self::Sqlite(PathBuf::from(path));
         }
         if text.starts_with("postgres://") || text.starts_with("postgresql://") {
@@ -127,7 +132,11 @@ impl StackConfig {
         data_dir: &Path,
     ) -> Self {
         // Only what faces Twilio is bound to the rule about loopback; a role alone may listen for its health anywhere.
-        let guarded = if roles.contains(&Role::Gateway) { listen } else { SocketAddr::from(([127, 0, 0, 1], 0)) };
+        let guarded = if roles.contains(&Role::Gateway) {
+            listen
+        } else {
+            SocketAddr::from(([127, 0, 0, 1], 0))
+        };
         let config = Self {
             roles: roles.to_vec(),
             listen,
@@ -137,14 +146,24 @@ impl StackConfig {
             bus: BusConfig::from_settings(settings),
             gateway: callfold_gateway::GatewayConfig::from_settings(settings, guarded),
             downloader: callfold_downloader::DownloaderConfig::from_settings(settings),
-            transcriber: callfold_transcriber::TranscriberConfig::from_settings(settings, Some(&data_dir.join("models"))),
+            transcriber: callfold_transcriber::TranscriberConfig::from_settings(
+                settings,
+                Some(&data_dir.join("models")),
+            ),
             summarizer: callfold_summarizer::SummarizerConfig::from_settings(settings),
             projector: callfold_projector::ProjectorConfig::from_settings(settings),
             api: callfold_api::ApiConfig::from_settings(settings),
             reconciler: callfold_reconciler::ReconcilerConfig::from_settings(settings),
         };
-        if roles.contains(&Role::Api) && !listen.ip().is_loopback() && config.api.token.is_none() && roles.len() == 1 {
-            settings.mistake("CALLFOLD_API_TOKEN", "is not set, and the api is not on loopback: set one of 16 characters or more");
+        if roles.contains(&Role::Api)
+            && !listen.ip().is_loopback()
+            && config.api.token.is_none()
+            && roles.len() == 1
+        {
+            settings.mistake(
+                "CALLFOLD_API_TOKEN",
+                "is not set, and the api is not on loopback: set one of 16 characters or more",
+            );
         }
         config
     }
@@ -179,11 +198,17 @@ type Store = (Arc<dyn ReadLeads>, Arc<dyn WriteLeads>);
 pub async fn open_store(config: &DatabaseConfig) -> anyhow::Result<Store> {
     match config {
         DatabaseConfig::Sqlite(path) => {
-            let store = Arc::new(SqliteStore::open(path).await.context("could not open the lead table")?);
+            let store = Arc::new(
+                SqliteStore::open(path)
+                    .await
+                    .context("could not open the lead table")?,
+            );
             Ok((store.clone(), store))
         }
         DatabaseConfig::Postgres(url) => {
-            let store = PostgresStore::connect(url.expose()).await.context("could not open the lead table")?;
+            let store = PostgresStore::connect(url.expose())
+                .await
+                .context("could not open the lead table")?;
             let store = Arc::new(store);
             Ok((store.clone(), store))
         }
@@ -194,7 +219,8 @@ pub async fn open_store(config: &DatabaseConfig) -> anyhow::Result<Store> {
 pub fn open_blobs(config: &StackConfig) -> anyhow::Result<Blobs> {
     let folder = match &config.blobs {
         Some(blobs) => blobs.clone(),
-        None => BlobConfig::folder(&config.data_dir.join("recordings")).context("could not open the recordings")?,
+        None => BlobConfig::folder(&config.data_dir.join("recordings"))
+            .context("could not open the recordings")?,
     };
     Blobs::open(&folder).context("could not open the recordings")
 }
@@ -221,7 +247,9 @@ impl Stack {
         embedded: bool,
         parts: Parts,
     ) -> anyhow::Result<Self> {
-        let address = listener.local_addr().context("could not read the address that is listened on")?;
+        let address = listener
+            .local_addr()
+            .context("could not read the address that is listened on")?;
         let has = |role: Role| config.roles.contains(&role);
         let clock: SharedClock = Arc::new(SystemClock);
         let (health, metrics) = (Health::new(), Metrics::new());
@@ -230,9 +258,17 @@ impl Stack {
 
         let bus = Bus::connect(bus).await.context("could not use the broker")?;
         bus.watch(lifecycle, metrics.clone(), health.part("broker", gates));
-        let store = if has(Role::Projector) || has(Role::Api) { Some(open_store(&config.database).await?) } else { None };
+        let store = if has(Role::Projector) || has(Role::Api) {
+            Some(open_store(&config.database).await?)
+        } else {
+            None
+        };
         let needs_blobs = has(Role::Downloader) || has(Role::Transcriber) || has(Role::Api);
-        let blobs = if needs_blobs { Some(open_blobs(config)?) } else { None };
+        let blobs = if needs_blobs {
+            Some(open_blobs(config)?)
+        } else {
+            None
+        };
 
         let mut router = callfold_kit::http::ops_router(health.clone(), metrics.clone());
         let stage_deps = |role: Role| StageDeps {
@@ -244,7 +280,10 @@ impl Stack {
         };
         let run = |role: Role, handler: Arc<dyn StageHandler>, policy: StagePolicy| {
             let (bus, deps) = (bus.clone(), stage_deps(role));
-            lifecycle.spawn(role.name(), async move { run_stage(bus, handler, policy, deps).await });
+            lifecycle.spawn(
+                role.name(),
+                async move { run_stage(bus, handler, policy, deps).await },
+            );
         };
 
         if has(Role::Gateway) {
@@ -259,9 +298,18 @@ impl Stack {
             router = router.merge(gateway.router());
         }
         if let (true, Some(blobs)) = (has(Role::Downloader), &blobs) {
-            let handler = callfold_downloader::build(&config.downloader, blobs.clone(), Arc::clone(&clock), metrics.clone());
+            let handler = callfold_downloader::build(
+                &config.downloader,
+                blobs.clone(),
+                Arc::clone(&clock),
+                metrics.clone(),
+            );
             let handler = handler.map_err(boxed).context("could not build the downloader")?;
-            run(Role::Downloader, Arc::new(handler), config.downloader.policy.clone());
+            run(
+                Role::Downloader,
+                Arc::new(handler),
+                config.downloader.policy.clone(),
+            );
         }
         if let (true, Some(blobs)) = (has(Role::Transcriber), &blobs) {
             let deps = callfold_transcriber::Deps {
@@ -278,7 +326,11 @@ impl Stack {
         if has(Role::Summarizer) {
             let handler = callfold_summarizer::build(&config.summarizer, metrics.clone());
             let handler = handler.map_err(boxed).context("could not build the summarizer")?;
-            run(Role::Summarizer, Arc::new(handler), config.summarizer.policy.clone());
+            run(
+                Role::Summarizer,
+                Arc::new(handler),
+                config.summarizer.policy.clone(),
+            );
         }
         if let (true, Some((_, write))) = (has(Role::Projector), &store) {
             let deps = callfold_projector::Deps {
@@ -291,8 +343,14 @@ impl Stack {
             callfold_projector::start(&config.projector, deps, lifecycle);
         }
         if has(Role::Reconciler) {
-            let (bus, reconciler, deps) = (bus.clone(), config.reconciler.clone(), stage_deps(Role::Reconciler));
-            lifecycle.spawn("reconciler", async move { callfold_reconciler::run(bus, reconciler, deps).await });
+            let (bus, reconciler, deps) = (
+                bus.clone(),
+                config.reconciler.clone(),
+                stage_deps(Role::Reconciler),
+            );
+            lifecycle.spawn("reconciler", async move {
+                callfold_reconciler::run(bus, reconciler, deps).await
+            });
         }
         let mut api = None;
         if let (true, Some((read, _)), Some(blobs)) = (has(Role::Api), &store, &blobs) {
@@ -304,16 +362,26 @@ impl Stack {
                 metrics: metrics.clone(),
                 lifecycle: lifecycle.clone(),
                 warnings: callfold_api::Warnings {
-                    demonstration_model: config.transcriber.is_demonstration(),
-                    unsigned_webhooks: config.gateway.tokens.is_empty(),
+                    // A role alone knows only its own settings: what it cannot know it does not warn of.
+                    demonstration_model: has(Role::Transcriber) && config.transcriber.is_demonstration(),
+                    unsigned_webhooks: has(Role::Gateway) && config.gateway.tokens.is_empty(),
                 },
             };
-            let built = callfold_api::build(config.api.clone(), deps).await.context("could not build the api")?;
+            let built = callfold_api::build(config.api.clone(), deps)
+                .await
+                .context("could not build the api")?;
             router = router.merge(built.router());
             api = Some(built);
         }
         serve(listener, router, lifecycle);
-        Ok(Self { address, health, metrics, bus, api, leads: store.map(|(read, _)| read) })
+        Ok(Self {
+            address,
+            health,
+            metrics,
+            bus,
+            api,
+            leads: store.map(|(read, _)| read),
+        })
     }
 }
 
@@ -325,6 +393,6 @@ fn boxed(error: BoxError) -> anyhow::Error {
 fn serve(listener: TcpListener, router: Router, lifecycle: &Lifecycle) {
     let life = lifecycle.clone();
     lifecycle.spawn("http", async move {
-        callfold_kit::http::serve(listener, router, life).await.map_err(BoxError::from)
+        callfold_kit::http::serve(listener, router, life).await
     });
 }

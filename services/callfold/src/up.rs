@@ -6,7 +6,6 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -41,11 +40,18 @@ pub async fn run(args: UpArgs) -> anyhow::Result<ExitCode> {
         let own = format!("127.0.0.1:{}", args.media_port);
         let hosts = std::env::var("CALLFOLD_RECORDING_HOSTS").unwrap_or_default();
         if !hosts.split(',').any(|host| host.trim() == own) {
-            let list = if hosts.trim().is_empty() { own } else { format!("{hosts},{own}") };
+            let list = if hosts.trim().is_empty() {
+                own
+            } else {
+                format!("{hosts},{own}")
+            };
             first.insert("CALLFOLD_RECORDING_HOSTS".to_owned(), list);
         }
     }
-    let source = Overlay { first, rest: &Environment };
+    let source = Overlay {
+        first,
+        rest: &Environment,
+    };
     let mut settings = Settings::new(&source);
     let telemetry = TelemetryConfig::from_settings(&mut settings);
     let mut config = StackConfig::from_settings(&mut settings, &Role::ALL, args.listen, &data_dir);
@@ -55,16 +61,24 @@ pub async fn run(args: UpArgs) -> anyhow::Result<ExitCode> {
     callfold_kit::blob::create_private_folder(&data_dir)
         .with_context(|| format!("could not create {}", data_dir.display()))?;
     let Some(_lock) = run_file::lock(&data_dir)? else {
-        anyhow::bail!("another callfold runs on {}: stop it first, or choose another --data-dir", data_dir.display());
+        anyhow::bail!(
+            "another callfold runs on {}: stop it first, or choose another --data-dir",
+            data_dir.display()
+        );
     };
     let is_new = !data_dir.join("nats").exists() && config.bus.is_none();
     if config.api.token.is_none() {
         config.api.token = Some(run_file::read_or_make_api_token(&data_dir)?);
     }
     let listener = TcpListener::bind(args.listen).await.with_context(|| {
-        format!("could not listen on {}: is another program there? Choose another --listen", args.listen)
+        format!(
+            "could not listen on {}: is another program there? Choose another --listen",
+            args.listen
+        )
     })?;
-    let address = listener.local_addr().context("could not read the address that is listened on")?;
+    let address = listener
+        .local_addr()
+        .context("could not read the address that is listened on")?;
 
     // Signals are caught from here on, so that a Ctrl-C in the middle of the start stops the child as well.
     let lifecycle = Lifecycle::new();
@@ -76,7 +90,10 @@ pub async fn run(args: UpArgs) -> anyhow::Result<ExitCode> {
             (own_bus(&mut settings_of_stream(&source), &broker), Some(broker))
         }
     };
-    let result = serve(&args, &config, &bus, listener, address, &data_dir, is_new, &lifecycle).await;
+    let served = serve(
+        &args, &config, &bus, listener, address, &data_dir, is_new, &lifecycle,
+    );
+    let result = Box::pin(served).await;
     lifecycle.stop();
     let stopped = lifecycle.stopped(GRACE).await;
     RunFile::remove(&data_dir);
@@ -88,7 +105,10 @@ pub async fn run(args: UpArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-#[expect(clippy::too_many_arguments, reason = "one call, to separate what is undone afterwards from what is not")]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "one call, to separate what is undone afterwards from what is not"
+)]
 async fn serve(
     args: &UpArgs,
     config: &StackConfig,
@@ -135,7 +155,10 @@ async fn serve(
         }
     }
     if let Some(api) = &stack.api {
-        println!("sign in (once, within 15 minutes): {}", sign_in_link(api, config, address));
+        println!(
+            "sign in (once, within 15 minutes): {}",
+            sign_in_link(api, config, address)
+        );
     }
     soft.cancelled().await;
     println!("stopping");
@@ -158,7 +181,10 @@ pub async fn start_broker(data_dir: &Path) -> anyhow::Result<Broker> {
         let server = find_server(&Environment)?;
         Broker::start(&server, &folder)
     });
-    broker.await.context("the thread that starts the broker panicked")?.context("could not start the broker")
+    broker
+        .await
+        .context("the thread that starts the broker panicked")?
+        .context("could not start the broker")
 }
 
 fn settings_of_stream<'a>(source: &'a Overlay<'a>) -> Settings<'a> {
@@ -169,8 +195,11 @@ fn settings_of_stream<'a>(source: &'a Overlay<'a>) -> Settings<'a> {
 fn own_bus(settings: &mut Settings<'_>, broker: &Broker) -> BusConfig {
     let mut bus = BusConfig::new(broker.url());
     // Checked before; read again because without NATS_URL the section has no value of its own.
-    bus.stream_bytes_max =
-        settings.parse("CALLFOLD_STREAM_BYTES_MAX", bus.stream_bytes_max, "a number of bytes");
+    bus.stream_bytes_max = settings.parse(
+        "CALLFOLD_STREAM_BYTES_MAX",
+        bus.stream_bytes_max,
+        "a number of bytes",
+    );
     bus
 }
 
@@ -213,10 +242,16 @@ async fn demonstrate(
         None => PublicUrl::parse(base.as_str().trim_end_matches('/')).context("the address is no URL")?,
     };
     let account = simulate::Account {
-        sid: config.gateway.account_sid.clone().unwrap_or(simulate::Account::default().sid),
+        sid: config
+            .gateway
+            .account_sid
+            .clone()
+            .unwrap_or(simulate::Account::default().sid),
         token: config.gateway.tokens.first().cloned(),
     };
-    let http = callfold_kit::http::client_builder().build().context("could not make an HTTP client")?;
+    let http = callfold_kit::http::client_builder()
+        .build()
+        .context("could not make an HTTP client")?;
     let token = config.api.token.clone().context("the api has no token")?;
     let api = ApiClient::new(http, base.clone(), token);
     let listener = simulate::open_media(args.media_port).await?;
@@ -234,15 +269,18 @@ async fn demonstrate(
     let report = simulate::run(&plan, account, public, &base, listener, Some(&api), lifecycle).await?;
     let call = report.calls.first().context("the call was not taken")?;
     let ask = |error: callfold_kit::lifecycle::BoxError| anyhow::anyhow!("{}", callfold_kit::chain(&*error));
-    let lead = api.lead(&call.call_sid).await.map_err(ask)?.context("the call has no card")?;
+    let lead = api
+        .lead(&call.call_sid)
+        .await
+        .map_err(ask)?
+        .context("the call has no card")?;
     let story = api.story(&call.call_sid).await.map_err(ask)?.unwrap_or_default();
-    println!("\nThe card of call {}:\n{}", call.call_sid, crate::card::render(&lead, &story));
+    println!(
+        "\nThe card of call {}:\n{}",
+        call.call_sid,
+        crate::card::render(&lead, &story)
+    );
     print!("{report}");
     println!();
     Ok(())
-}
-
-/// The address of the API for tools that look into a data folder.
-pub fn data_dir_of(args: &crate::cli::DataArgs) -> anyhow::Result<Arc<Path>> {
-    Ok(std::path::absolute(&args.data_dir).context("could not make sense of --data-dir")?.into())
 }

@@ -11,7 +11,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use bytes::Bytes;
-use callfold_kit::lifecycle::{BoxError, Lifecycle};
+use callfold_kit::lifecycle::Lifecycle;
 use callfold_twilio::AuthToken;
 use data_encoding::BASE64;
 use tokio::net::TcpListener;
@@ -27,7 +27,10 @@ pub struct Account {
 
 impl Default for Account {
     fn default() -> Self {
-        Self { sid: format!("AC{:032x}", 1), token: None }
+        Self {
+            sid: format!("AC{:032x}", 1),
+            token: None,
+        }
     }
 }
 
@@ -58,13 +61,17 @@ impl MediaHost {
     /// Serves on `listener` for as long as `lifecycle` lives.
     pub fn start(listener: TcpListener, account: Account, lifecycle: &Lifecycle) -> std::io::Result<Self> {
         let address = listener.local_addr()?;
-        let shelf = Shelf { account, recordings: Arc::default(), requests: Arc::default() };
+        let shelf = Shelf {
+            account,
+            recordings: Arc::default(),
+            requests: Arc::default(),
+        };
         let router = Router::new()
             .route("/2010-04-01/Accounts/{account}/Recordings/{file}", get(recording))
             .with_state(shelf.clone());
         let life = lifecycle.clone();
         lifecycle.spawn("media-host", async move {
-            callfold_kit::http::serve(listener, router, life).await.map_err(BoxError::from)
+            callfold_kit::http::serve(listener, router, life).await
         });
         Ok(Self { shelf, address })
     }
@@ -76,8 +83,16 @@ impl MediaHost {
 
     /// Keeps a recording; its first `not_yet` requests are answered 404, as Twilio does while it stores one.
     pub fn keep(&self, recording_sid: &str, bytes: Bytes, content_type: &'static str, not_yet: u32) {
-        let kept = Kept { bytes, content_type, not_yet: Arc::new(AtomicU32::new(not_yet)) };
-        self.shelf.recordings.lock().unwrap_or_else(PoisonError::into_inner).insert(recording_sid.to_owned(), kept);
+        let kept = Kept {
+            bytes,
+            content_type,
+            not_yet: Arc::new(AtomicU32::new(not_yet)),
+        };
+        self.shelf
+            .recordings
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(recording_sid.to_owned(), kept);
     }
 
     /// What a callback says as `RecordingUrl`.
@@ -108,23 +123,57 @@ async fn recording(
 ) -> Response {
     shelf.requests.fetch_add(1, Ordering::SeqCst);
     if let Some(token) = &shelf.account.token {
-        let expected = format!("Basic {}", BASE64.encode(format!("{}:{}", shelf.account.sid, token.expose()).as_bytes()));
-        let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let expected = format!(
+            "Basic {}",
+            BASE64.encode(format!("{}:{}", shelf.account.sid, token.expose()).as_bytes())
+        );
+        let given = headers
+            .get(header::AUTHORIZATION)
+            .and_then(|value| value.to_str().ok());
         if given != Some(expected.as_str()) {
             let challenge = [(header::WWW_AUTHENTICATE, "Basic realm=\"Twilio API\"")];
-            return (StatusCode::UNAUTHORIZED, challenge, problem(20003, "Authenticate", 401)).into_response();
+            return (
+                StatusCode::UNAUTHORIZED,
+                challenge,
+                problem(20003, "Authenticate", 401),
+            )
+                .into_response();
         }
     }
-    let sid = file.strip_suffix(".wav").or_else(|| file.strip_suffix(".mp3")).unwrap_or(&file);
-    let kept = shelf.recordings.lock().unwrap_or_else(PoisonError::into_inner).get(sid).cloned();
-    let missing = || (StatusCode::NOT_FOUND, problem(20404, "The requested resource was not found", 404)).into_response();
-    let Some(kept) = kept.filter(|_| account == shelf.account.sid) else { return missing() };
-    if kept.not_yet.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok() {
+    let sid = file
+        .strip_suffix(".wav")
+        .or_else(|| file.strip_suffix(".mp3"))
+        .unwrap_or(&file);
+    let kept = shelf
+        .recordings
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .get(sid)
+        .cloned();
+    let missing = || {
+        (
+            StatusCode::NOT_FOUND,
+            problem(20404, "The requested resource was not found", 404),
+        )
+            .into_response()
+    };
+    let Some(kept) = kept.filter(|_| account == shelf.account.sid) else {
+        return missing();
+    };
+    if kept
+        .not_yet
+        .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1))
+        .is_ok()
+    {
         return missing();
     }
     if options.channels == Some(2) {
         // The recordings played here have one channel, as those of <Record> do.
-        return (StatusCode::BAD_REQUEST, problem(21220, "Recording does not have two channels", 400)).into_response();
+        return (
+            StatusCode::BAD_REQUEST,
+            problem(21220, "Recording does not have two channels", 400),
+        )
+            .into_response();
     }
     ([(header::CONTENT_TYPE, kept.content_type)], kept.bytes).into_response()
 }

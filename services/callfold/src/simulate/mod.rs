@@ -57,20 +57,33 @@ pub fn demo_messages() -> Vec<Message> {
         ($n:literal) => {
             (
                 concat!("message-", $n),
-                include_bytes!(concat!("../../../transcriber/assets/samples/message-", $n, ".wav")).as_slice(),
+                include_bytes!(concat!(
+                    "../../../transcriber/assets/samples/message-",
+                    $n,
+                    ".wav"
+                ))
+                .as_slice(),
             )
         };
     }
-    [message!("1"), message!("2"), message!("3"), message!("4"), message!("5"), message!("6")]
-        .into_iter()
-        .filter_map(|(name, bytes)| message_from(name, Bytes::from_static(bytes)).ok())
-        .collect()
+    [
+        message!("1"),
+        message!("2"),
+        message!("3"),
+        message!("4"),
+        message!("5"),
+        message!("6"),
+    ]
+    .into_iter()
+    .filter_map(|(name, bytes)| message_from(name, Bytes::from_static(bytes)).ok())
+    .collect()
 }
 
 /// A message from the bytes of a WAV or MP3 file.
 pub fn message_from(name: &str, bytes: Bytes) -> anyhow::Result<Message> {
-    let info = callfold_kit::audio::probe_reader(std::io::Cursor::new(bytes.clone()), Duration::from_secs(14_400))
-        .with_context(|| format!("{name} is not a recording"))?;
+    let info =
+        callfold_kit::audio::probe_reader(std::io::Cursor::new(bytes.clone()), Duration::from_secs(14_400))
+            .with_context(|| format!("{name} is not a recording"))?;
     Ok(Message {
         name: name.to_owned(),
         audio: bytes,
@@ -85,7 +98,10 @@ pub fn messages_from(files: &[PathBuf]) -> anyhow::Result<Vec<Message>> {
         .iter()
         .map(|file| {
             let bytes = std::fs::read(file).with_context(|| format!("could not read {}", file.display()))?;
-            let name = file.file_stem().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+            let name = file
+                .file_stem()
+                .map(|name| name.to_string_lossy().into_owned())
+                .unwrap_or_default();
             message_from(&name, bytes.into())
         })
         .collect()
@@ -94,9 +110,9 @@ pub fn messages_from(files: &[PathBuf]) -> anyhow::Result<Vec<Message>> {
 /// Opens the media host's port on the loopback interface.
 pub async fn open_media(port: u16) -> anyhow::Result<TcpListener> {
     let address = SocketAddr::from(([127, 0, 0, 1], port));
-    TcpListener::bind(address)
-        .await
-        .with_context(|| format!("could not listen on {address} for the recordings; choose another with --media-port"))
+    TcpListener::bind(address).await.with_context(|| {
+        format!("could not listen on {address} for the recordings; choose another with --media-port")
+    })
 }
 
 /// Plays the plan. The media host lives as long as `lifecycle`.
@@ -109,8 +125,11 @@ pub async fn run(
     api: Option<&ApiClient>,
     lifecycle: &Lifecycle,
 ) -> anyhow::Result<Report> {
-    let media = MediaHost::start(listener, account.clone(), lifecycle).context("could not serve the recordings")?;
-    let http = callfold_kit::http::client_builder().build().context("could not make an HTTP client")?;
+    let media =
+        MediaHost::start(listener, account.clone(), lifecycle).context("could not serve the recordings")?;
+    let http = callfold_kit::http::client_builder()
+        .build()
+        .context("could not make an HTTP client")?;
     let player = Player::new(http, account, public, connect, media);
     let bar = ProgressBar::new(u64::from(plan.calls) * if plan.wait.is_some() { 2 } else { 1 });
     if let Ok(style) = ProgressStyle::with_template("{msg:12} {wide_bar} {pos}/{len} {elapsed}") {
@@ -123,7 +142,10 @@ pub async fn run(
     let mut followers = JoinSet::new();
     if let (Some(_), Some(api)) = (plan.wait, api) {
         let api = api.clone();
-        followers.spawn(async move { api.follow(None, |change| changes.send((change, Instant::now())).is_ok()).await });
+        followers.spawn(async move {
+            api.follow(None, |change| changes.send((change, Instant::now())).is_ok())
+                .await
+        });
     }
 
     let began = Instant::now();
@@ -173,8 +195,11 @@ async fn wait_for_cards(
     patience: Duration,
     bar: &ProgressBar,
 ) -> anyhow::Result<()> {
-    let hung_up: HashMap<String, Instant> =
-        report.calls.iter().map(|call| (call.call_sid.clone(), call.hung_up)).collect();
+    let hung_up: HashMap<String, Instant> = report
+        .calls
+        .iter()
+        .map(|call| (call.call_sid.clone(), call.hung_up))
+        .collect();
     let deadline = Instant::now() + patience;
     // A change between the first subscription and the first call cannot be ours; one that was missed is asked for here.
     let mut ask = tokio::time::interval(Duration::from_secs(2));
@@ -214,7 +239,9 @@ async fn wait_for_cards(
 
 /// The `n`th caller: an E.164 number counts up, anything else (`anonymous`) stays.
 fn caller(first: &str, n: u32) -> String {
-    let Some(digits) = first.strip_prefix('+') else { return first.to_owned() };
+    let Some(digits) = first.strip_prefix('+') else {
+        return first.to_owned();
+    };
     match digits.parse::<u64>() {
         Ok(number) => format!("+{:0width$}", number + u64::from(n), width = digits.len()),
         Err(_) => first.to_owned(),

@@ -180,7 +180,13 @@ impl Player {
         connect: &Url,
         media: MediaHost,
     ) -> Self {
-        Self { http, account, public, connect: connect.as_str().trim_end_matches('/').to_owned(), media }
+        Self {
+            http,
+            account,
+            public,
+            connect: connect.as_str().trim_end_matches('/').to_owned(),
+            media,
+        }
     }
 
     /// The media host.
@@ -227,10 +233,12 @@ impl Player {
             }
         }
         if let Some(record) = record {
-            self.record(&call_sid, script, &record, &voice_url, &mut played).await?;
+            self.record(&call_sid, script, &record, &voice_url, &mut played)
+                .await?;
         } else {
             played.hung_up = Instant::now();
-            self.callback(Callback::CallCompleted, &call_sid, script, None, &mut played).await?;
+            self.callback(Callback::CallCompleted, &call_sid, script, None, &mut played)
+                .await?;
         }
         Ok(played)
     }
@@ -244,7 +252,10 @@ impl Player {
         played: &mut Played,
     ) -> Result<(), PlayError> {
         let recording_sid = new_sid("RE");
-        let duration_ms = script.message.duration_ms.min(u64::from(record.max_length_s) * 1_000);
+        let duration_ms = script
+            .message
+            .duration_ms
+            .min(u64::from(record.max_length_s) * 1_000);
         let made = Made {
             recording_sid: recording_sid.clone(),
             url: self.media.recording_url(&recording_sid),
@@ -260,11 +271,17 @@ impl Player {
             tokio::time::sleep(Duration::from_millis(duration_ms)).await;
         }
         let message = &script.message;
-        self.media.keep(&recording_sid, message.audio.clone(), message.content_type, script.media_not_yet);
+        self.media.keep(
+            &recording_sid,
+            message.audio.clone(),
+            message.content_type,
+            script.media_not_yet,
+        );
         played.recording_sid = Some(recording_sid);
         played.hung_up = Instant::now();
         for callback in &script.order {
-            self.callback(*callback, call_sid, script, Some(&made), played).await?;
+            self.callback(*callback, call_sid, script, Some(&made), played)
+                .await?;
         }
         Ok(())
     }
@@ -297,9 +314,16 @@ impl Player {
                 (made.action.clone(), form)
             }
             (Callback::RecordingInProgress | Callback::RecordingCompleted, Some(made)) => {
-                let status =
-                    if callback == Callback::RecordingCompleted { "completed" } else { "in-progress" };
-                let Some(url) = made.status_callback.clone().filter(|_| made.events.iter().any(|e| e == status)) else {
+                let status = if callback == Callback::RecordingCompleted {
+                    "completed"
+                } else {
+                    "in-progress"
+                };
+                let Some(url) = made
+                    .status_callback
+                    .clone()
+                    .filter(|_| made.events.iter().any(|e| e == status))
+                else {
                     // It was not asked for.
                     return Ok(());
                 };
@@ -330,7 +354,12 @@ impl Player {
             let began = Instant::now();
             let (answer, tries) = self.send(&url, &form).await;
             let status = answer.as_ref().ok().map(|answer| answer.status().as_u16());
-            played.sent.push(Sent { what: What::Callback(callback), status, took: began.elapsed(), tries });
+            played.sent.push(Sent {
+                what: What::Callback(callback),
+                status,
+                took: began.elapsed(),
+                tries,
+            });
         }
         Ok(())
     }
@@ -345,19 +374,31 @@ impl Player {
         let (answer, tries) = self.send(url, form).await;
         let status = answer.as_ref().ok().map(|answer| answer.status().as_u16());
         let took = began.elapsed();
-        played.sent.push(Sent { what: What::Voice, status, took, tries });
+        played.sent.push(Sent {
+            what: What::Voice,
+            status,
+            took,
+            tries,
+        });
         let answer = answer.map_err(PlayError::NoAnswer)?;
         let status = answer.status();
         let text = answer.text().await.map_err(PlayError::NoAnswer)?;
         if status.is_success() {
             Ok(text)
         } else {
-            Err(PlayError::Refused { status: status.as_u16(), text: text.chars().take(200).collect() })
+            Err(PlayError::Refused {
+                status: status.as_u16(),
+                text: text.chars().take(200).collect(),
+            })
         }
     }
 
     /// Posts a form with signature and idempotency token, and tries again as the URL's fragment says.
-    async fn send(&self, url: &str, form: &[(String, String)]) -> (Result<reqwest::Response, reqwest::Error>, u32) {
+    async fn send(
+        &self,
+        url: &str,
+        form: &[(String, String)],
+    ) -> (Result<reqwest::Response, reqwest::Error>, u32) {
         let (address, fragment) = url.split_once('#').unwrap_or((url, ""));
         let overrides = Overrides::parse(fragment);
         let connect = match address.strip_prefix(self.public.as_str().trim_end_matches('/')) {
@@ -489,7 +530,10 @@ fn parse_twiml(text: &str) -> Result<Vec<Verb>, String> {
     let document = roxmltree::Document::parse(text).map_err(|error| error.to_string())?;
     let root = document.root_element();
     if root.tag_name().name() != "Response" {
-        return Err(format!("the root is <{}>, not <Response>", root.tag_name().name()));
+        return Err(format!(
+            "the root is <{}>, not <Response>",
+            root.tag_name().name()
+        ));
     }
     let mut verbs = Vec::new();
     for node in root.children().filter(roxmltree::Node::is_element) {
@@ -499,7 +543,10 @@ fn parse_twiml(text: &str) -> Result<Vec<Verb>, String> {
             "Record" => Verb::Record(Record {
                 action: node.attribute("action").map(str::to_owned),
                 // Twilio's default.
-                max_length_s: node.attribute("maxLength").and_then(|n| n.parse().ok()).unwrap_or(3_600),
+                max_length_s: node
+                    .attribute("maxLength")
+                    .and_then(|n| n.parse().ok())
+                    .unwrap_or(3_600),
                 status_callback: node.attribute("recordingStatusCallback").map(str::to_owned),
                 events: node
                     .attribute("recordingStatusCallbackEvent")
@@ -541,7 +588,10 @@ mod tests {
     #[test]
     fn overrides_are_read_from_the_fragment() {
         let overrides = Overrides::parse("rc=5&rp=all&rt=3000&tt=15000&e=frankfurt,dublin");
-        assert_eq!((overrides.retries, overrides.read_timeout), (5, Duration::from_secs(3)));
+        assert_eq!(
+            (overrides.retries, overrides.read_timeout),
+            (5, Duration::from_secs(3))
+        );
         assert!(overrides.on_4xx && overrides.on_5xx && overrides.on_timeout);
         let plain = Overrides::parse("");
         assert_eq!(plain.retries, 1);
@@ -555,10 +605,15 @@ mod tests {
                recordingStatusCallback="http://h/r" recordingStatusCallbackEvent="in-progress completed"/><Hangup/></Response>"#,
         )
         .expect("is TwiML");
-        let [Verb::Say(text), Verb::Record(record), Verb::Hangup] = verbs.as_slice() else { panic!("three verbs") };
+        let [Verb::Say(text), Verb::Record(record), Verb::Hangup] = verbs.as_slice() else {
+            panic!("three verbs")
+        };
         assert_eq!((text.as_str(), record.max_length_s), ("שלום", 180));
         assert_eq!(record.events, ["in-progress", "completed"]);
-        assert_eq!(resolve("http://h:1/webhook/voice", "/a#rc=1").expect("a URL"), "http://h:1/a#rc=1");
+        assert_eq!(
+            resolve("http://h:1/webhook/voice", "/a#rc=1").expect("a URL"),
+            "http://h:1/a#rc=1"
+        );
         assert!(parse_twiml("<html/>").is_err());
         assert!(parse_twiml("<Response><Dial>1</Dial></Response>").is_err());
     }

@@ -32,7 +32,9 @@ impl Report {
         match ended {
             Some(Ok(Ok(played))) => self.calls.push(played),
             Some(Ok(Err(error))) => self.failed.push(error),
-            Some(Err(_)) => self.failed.push(PlayError::NotTwiml("the player panicked".to_owned())),
+            Some(Err(_)) => self
+                .failed
+                .push(PlayError::NotTwiml("the player panicked".to_owned())),
             None => {}
         }
     }
@@ -40,7 +42,11 @@ impl Report {
     /// Whether every request was answered 2xx and, where cards were waited for, each came to an end.
     pub fn is_clean(&self, waited: bool) -> bool {
         self.failed.is_empty()
-            && self.calls.iter().flat_map(|call| &call.sent).all(|sent| matches!(sent.status, Some(200..300)))
+            && self
+                .calls
+                .iter()
+                .flat_map(|call| &call.sent)
+                .all(|sent| matches!(sent.status, Some(200..300)))
             && (!waited || self.cards.len() == self.calls.len())
     }
 
@@ -98,7 +104,12 @@ fn millis(time: Duration) -> String {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let rate = self.calls.len() as f64 / self.played_for.as_secs_f64().max(0.001);
-        writeln!(f, "calls            {:>7}   {rate:.1}/s in {:.1} s", self.calls.len(), self.played_for.as_secs_f64())?;
+        writeln!(
+            f,
+            "calls            {:>7}   {rate:.1}/s in {:.1} s",
+            self.calls.len(),
+            self.played_for.as_secs_f64()
+        )?;
         writeln!(f, "voice webhook    {}", self.times(true))?;
         writeln!(f, "callbacks        {}", self.times(false))?;
         let refused = self
@@ -107,15 +118,29 @@ impl fmt::Display for Report {
             .flat_map(|call| &call.sent)
             .filter(|sent| !matches!(sent.status, Some(200..300)))
             .count();
-        let retried = self.calls.iter().flat_map(|call| &call.sent).filter(|sent| sent.tries > 1).count();
+        let retried = self
+            .calls
+            .iter()
+            .flat_map(|call| &call.sent)
+            .filter(|sent| sent.tries > 1)
+            .count();
         if refused + retried > 0 {
             writeln!(f, "not answered 2xx {refused:>7}   tried again {retried}")?;
         }
         if !self.failed.is_empty() {
-            writeln!(f, "calls broken off {:>7}   {}", self.failed.len(), callfold_kit::chain(&self.failed[0]))?;
+            writeln!(
+                f,
+                "calls broken off {:>7}   {}",
+                self.failed.len(),
+                callfold_kit::chain(&self.failed[0])
+            )?;
         }
         if !self.cards.is_empty() {
-            writeln!(f, "hang-up to card  {}", Times::of(self.cards.values().map(|(_, took)| *took)))?;
+            writeln!(
+                f,
+                "hang-up to card  {}",
+                Times::of(self.cards.values().map(|(_, took)| *took))
+            )?;
             let mut ends: HashMap<&str, usize> = HashMap::new();
             for (status, _) in self.cards.values() {
                 *ends.entry(status).or_default() += 1;
@@ -138,6 +163,9 @@ mod tests {
     fn times_are_told_as_they_were() {
         let text = Times::of([2, 2, 2, 9_500].map(Duration::from_millis).into_iter()).to_string();
         assert!(text.contains("p50     2.0 ms"), "{text}");
-        assert!(text.contains("max  9502.7 ms") || text.contains("max  9500.0 ms"), "{text}");
+        assert!(
+            text.contains("max  9502.7 ms") || text.contains("max  9500.0 ms"),
+            "{text}"
+        );
     }
 }

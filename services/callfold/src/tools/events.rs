@@ -31,7 +31,11 @@ pub async fn run(args: EventsArgs) -> anyhow::Result<ExitCode> {
 
 async fn print(args: &EventsArgs, access: &Access, filters: Vec<String>) -> anyhow::Result<()> {
     use std::io::Write;
-    let state = access.bus.stream_state().await.context("could not read the stream")?;
+    let state = access
+        .bus
+        .stream_state()
+        .await
+        .context("could not read the stream")?;
     let last = args.to.map_or(state.last, |to| to.min(state.last));
     let mut out = std::io::stdout().lock();
     let mut reader = access.bus.read_from(args.from, filters);
@@ -77,7 +81,9 @@ pub fn describe(stored: &StoredEvent, with_data: bool) -> Value {
                 "cause": record.envelope.cause,
             });
             if with_data {
-                let event = serde_json::to_value(&record.event).ok().and_then(|mut e| e.get_mut("data").map(Value::take));
+                let event = serde_json::to_value(&record.event)
+                    .ok()
+                    .and_then(|mut e| e.get_mut("data").map(Value::take));
                 line["data"] = event.unwrap_or_default();
             }
             line

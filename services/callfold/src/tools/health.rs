@@ -24,5 +24,9 @@ pub async fn run(args: HealthArgs) -> anyhow::Result<ExitCode> {
         .with_context(|| format!("nothing answers at {address}"))?;
     let ready = answer.status().is_success();
     println!("{}", answer.text().await.context("the answer broke off")?);
-    Ok(if ready { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if ready {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }

@@ -36,15 +36,28 @@ impl Access {
         settings.finish()?;
         let bounded = |url: String| {
             let standard = BusConfig::new(url);
-            BusConfig { stream_bytes_max: bytes.unwrap_or(standard.stream_bytes_max), ..standard }
+            BusConfig {
+                stream_bytes_max: bytes.unwrap_or(standard.stream_bytes_max),
+                ..standard
+            }
         };
         if let Some(config) = external {
             let bus = Bus::connect(&config).await.context("could not use the broker")?;
-            return Ok(Self { bus, broker: None, _lock: None });
+            return Ok(Self {
+                bus,
+                broker: None,
+                _lock: None,
+            });
         }
         if let Some(running) = RunFile::read(data_dir)? {
-            let bus = Bus::connect(&bounded(running.nats_url)).await.context("could not use the running broker")?;
-            return Ok(Self { bus, broker: None, _lock: None });
+            let bus = Bus::connect(&bounded(running.nats_url))
+                .await
+                .context("could not use the running broker")?;
+            return Ok(Self {
+                bus,
+                broker: None,
+                _lock: None,
+            });
         }
         anyhow::ensure!(
             data_dir.join("nats").is_dir(),
@@ -52,10 +65,20 @@ impl Access {
             data_dir.display()
         );
         let lock = crate::run_file::lock(data_dir)?;
-        anyhow::ensure!(lock.is_some(), "callfold is just starting in {}: try again in a moment", data_dir.display());
+        anyhow::ensure!(
+            lock.is_some(),
+            "callfold is just starting in {}: try again in a moment",
+            data_dir.display()
+        );
         let broker = crate::up::start_broker(data_dir).await?;
-        let bus = Bus::connect(&bounded(broker.url())).await.context("could not use the broker")?;
-        Ok(Self { bus, broker: Some(broker), _lock: lock })
+        let bus = Bus::connect(&bounded(broker.url()))
+            .await
+            .context("could not use the broker")?;
+        Ok(Self {
+            bus,
+            broker: Some(broker),
+            _lock: lock,
+        })
     }
 
     /// Stops what was started.
@@ -68,8 +91,11 @@ impl Access {
 
 /// The data folder, absolute; logging at `warn` so that the answer stays readable.
 pub(crate) fn prepare(data_dir: &Path) -> anyhow::Result<PathBuf> {
-    let quiet: std::collections::BTreeMap<String, String> =
-        [("CALLFOLD_LOG".to_owned(), std::env::var("CALLFOLD_LOG").unwrap_or_else(|_| "warn".to_owned()))].into();
+    let quiet: std::collections::BTreeMap<String, String> = [(
+        "CALLFOLD_LOG".to_owned(),
+        std::env::var("CALLFOLD_LOG").unwrap_or_else(|_| "warn".to_owned()),
+    )]
+    .into();
     let mut settings = Settings::new(&quiet);
     let telemetry = TelemetryConfig::from_settings(&mut settings);
     settings.finish()?;

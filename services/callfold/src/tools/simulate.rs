@@ -36,8 +36,14 @@ pub async fn run(args: SimulateArgs) -> anyhow::Result<ExitCode> {
             data_dir.display()
         ),
     };
-    let public = PublicUrl::parse(public.as_deref().unwrap_or(base.as_str()).trim().trim_end_matches('/'))
-        .context("PUBLIC_URL cannot be used")?;
+    let public = PublicUrl::parse(
+        public
+            .as_deref()
+            .unwrap_or(base.as_str())
+            .trim()
+            .trim_end_matches('/'),
+    )
+    .context("PUBLIC_URL cannot be used")?;
     let account = simulate::Account {
         sid: account_sid.unwrap_or(simulate::Account::default().sid),
         token: tokens.and_then(|tokens| AuthToken::parse_list(tokens.expose()).into_iter().next()),
@@ -45,7 +51,8 @@ pub async fn run(args: SimulateArgs) -> anyhow::Result<ExitCode> {
     let token = match (api_token, &running) {
         (Some(token), _) => Some(token),
         (None, Some(running)) => {
-            let text = std::fs::read_to_string(&running.api_token_file).context("could not read the API token")?;
+            let text =
+                std::fs::read_to_string(&running.api_token_file).context("could not read the API token")?;
             Some(Secret::new(text.trim()))
         }
         (None, None) => None,
@@ -53,7 +60,9 @@ pub async fn run(args: SimulateArgs) -> anyhow::Result<ExitCode> {
     if args.wait && token.is_none() {
         anyhow::bail!("--wait asks the API: set CALLFOLD_API_TOKEN");
     }
-    let http = callfold_kit::http::client_builder().build().context("could not make an HTTP client")?;
+    let http = callfold_kit::http::client_builder()
+        .build()
+        .context("could not make an HTTP client")?;
     let api_url = args.api_url.clone().unwrap_or_else(|| base.clone());
     let api = token.map(|token| ApiClient::new(http, api_url, token));
     if let Some(rate) = args.rate
@@ -89,10 +98,15 @@ pub async fn run(args: SimulateArgs) -> anyhow::Result<ExitCode> {
         report = simulate::run(&plan, account, public, &base, listener, api.as_ref(), &lifecycle) => report?,
     };
     if let (true, 1, Some(call), Some(api)) = (args.wait, args.calls, report.calls.first(), &api) {
-        let ask = |error: callfold_kit::lifecycle::BoxError| anyhow::anyhow!("{}", callfold_kit::chain(&*error));
+        let ask =
+            |error: callfold_kit::lifecycle::BoxError| anyhow::anyhow!("{}", callfold_kit::chain(&*error));
         if let Some(lead) = api.lead(&call.call_sid).await.map_err(ask)? {
             let story = api.story(&call.call_sid).await.map_err(ask)?.unwrap_or_default();
-            println!("The card of call {}:\n{}", call.call_sid, crate::card::render(&lead, &story));
+            println!(
+                "The card of call {}:\n{}",
+                call.call_sid,
+                crate::card::render(&lead, &story)
+            );
         }
     }
     print!("{report}");
@@ -104,5 +118,9 @@ pub async fn run(args: SimulateArgs) -> anyhow::Result<ExitCode> {
     let clean = report.is_clean(args.wait);
     lifecycle.stop();
     lifecycle.stopped(Duration::from_secs(2)).await?;
-    Ok(if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if clean {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
