@@ -15,6 +15,8 @@ use super::world::API_TOKEN;
 
 /// How long work in hand may take at the end of a run.
 const GRACE: Duration = Duration::from_secs(20);
+/// How long a lead may take to become what it is waited for: several recognitions on a busy machine.
+const LEAD_PATIENCE: Duration = Duration::from_secs(120);
 
 /// The roles of one run.
 pub(crate) struct System {
@@ -90,19 +92,21 @@ impl System {
         condition: impl Fn(&Value) -> bool,
     ) -> Value {
         let mut seen = Value::Null;
-        let waited = tokio::time::timeout(callfold_kit::testing::PATIENCE + Duration::from_secs(60), async {
+        let mut tick = tokio::time::interval(Duration::from_millis(20));
+        let found = tokio::time::timeout(LEAD_PATIENCE, async {
             loop {
+                tick.tick().await;
                 if let Some(lead) = self.lead(call_sid).await {
                     if condition(&lead) {
                         return lead;
                     }
                     seen = lead;
                 }
-                tokio::time::sleep(Duration::from_millis(20)).await;
             }
-        })
-        .await;
-        waited.unwrap_or_else(|_| panic!("lead {call_sid} never was {what}: {seen:#}"))
+        });
+        found
+            .await
+            .unwrap_or_else(|_| panic!("lead {call_sid} never was {what}: {seen:#}"))
     }
 
     /// The lead, once it has this status.

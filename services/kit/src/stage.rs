@@ -169,7 +169,7 @@ impl StagePolicy {
                 factor: 3.0,
                 jitter: 0.2,
             },
-            ack_wait: Duration::from_secs(30),
+            ack_wait: Duration::from_secs(15),
         }
     }
 

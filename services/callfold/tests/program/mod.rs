@@ -60,6 +60,8 @@ impl Installation {
         command
             .args(arguments)
             .env("CALLFOLD_DATA_DIR", self.data())
+            // A process that is killed leaves what it was just checking.
+            .env("TMPDIR", self.folder.path())
             .envs(self.settings.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .kill_on_drop(true);
