@@ -45,10 +45,18 @@ impl SqliteStore {
     /// Opens the file, which is made (for its owner only, with the folders above it) when it is not there, and brings
     /// its tables up to date.
     pub async fn open(path: &Path) -> Result<Self, StoreError> {
-        create(path).map_err(|source| StoreError::Unavailable {
-            attempt: "create the file of the leads",
-            source: BackendError(source.to_string()),
-        })?;
+        // Held until the tables are up to date: two processes that make a new file at once would run into each other
+        // while they switch it to a write-ahead log, which does not wait for locks.
+        let _turn = {
+            let path = path.to_owned();
+            let turn = tokio::task::spawn_blocking(move || create(&path)).await;
+            turn.map_err(io::Error::other)
+                .flatten()
+                .map_err(|source| StoreError::Unavailable {
+                    attempt: "create the file of the leads",
+                    source: BackendError(source.to_string()),
+                })?
+        };
         let options = SqliteConnectOptions::new()
             .filename(path)
             .create_if_missing(true)
@@ -83,16 +91,23 @@ impl SqliteStore {
     }
 }
 
-/// SQLite would make the file readable for everybody; its `-wal` and `-shm` take the mode of the file.
-fn create(path: &Path) -> io::Result<()> {
+/// Waits for its turn and makes the file when it is not there. SQLite would make it readable for everybody; its `-wal`
+/// and `-shm` take the mode of the file. The turn ends when what is returned is dropped.
+fn create(path: &Path) -> io::Result<fs::File> {
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     }
-    fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(path)
-        .map(drop)
+    let private = |options: &mut fs::OpenOptions, path: &Path| options.write(true).mode(0o600).open(path);
+    let mut turn = path.as_os_str().to_owned();
+    turn.push("-open");
+    let turn = private(
+        fs::OpenOptions::new().create(true).truncate(false),
+        Path::new(&turn),
+    )?;
+    turn.lock()?;
+    // A file that is there is not opened: closing it again would drop the locks that this process has on it.
+    match private(fs::OpenOptions::new().create_new(true), path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(turn),
+    }
 }

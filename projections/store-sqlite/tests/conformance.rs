@@ -69,11 +69,19 @@ async fn tables_of_a_newer_release_are_left_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_processes_may_open_a_new_file_at_once() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("leads.db");
-    let (a, b) = tokio::join!(SqliteStore::open(&path), SqliteStore::open(&path));
-    let (a, b) = (a.unwrap(), b.unwrap());
-    assert!(matches!(a.claim("a", false).await.unwrap(), Claim::Granted(_)));
-    assert_eq!(b.claim("b", false).await.unwrap(), Claim::Held);
+async fn several_may_open_a_new_file_at_once() {
+    // Often, for it is a matter of luck who meets whom.
+    for _ in 0..20 {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("leads.db");
+        let open = || {
+            let path = path.clone();
+            tokio::spawn(async move { SqliteStore::open(&path).await })
+        };
+        let (a, b, c) = tokio::join!(open(), open(), open());
+        let (a, b, c) = (a.unwrap().unwrap(), b.unwrap().unwrap(), c.unwrap().unwrap());
+        assert!(matches!(a.claim("a", false).await.unwrap(), Claim::Granted(_)));
+        assert_eq!(b.claim("b", false).await.unwrap(), Claim::Held);
+        assert_eq!(c.claim("c", false).await.unwrap(), Claim::Held);
+    }
 }
