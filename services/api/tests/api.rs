@@ -323,10 +323,15 @@ async fn nothing_is_told_to_strangers() {
 
 /// Signs in with a link; gives the answer to the form.
 async fn use_link(router: &Router, link: &str) -> Response<Body> {
+    use_link_at(router, link, "https://leads.example.com").await
+}
+
+async fn use_link_at(router: &Router, link: &str, origin: &str) -> Response<Body> {
     let token = link.split_once("token=").unwrap().1;
     let request = Request::post("/signin")
         .header("content-type", "application/x-www-form-urlencoded")
         .header("sec-fetch-site", "same-origin")
+        .header("origin", origin)
         .body(Body::from(format!("token={token}")))
         .unwrap();
     send(router, request).await
@@ -379,6 +384,11 @@ async fn a_link_signs_in_once_and_looking_at_it_does_not_use_it_up() {
     }
     let cookie = cookie_of(&response);
     assert_eq!(visit(&router, &cookie).await, StatusCode::OK);
+
+    // On the machine itself there is no https: a cookie for https only would be dropped, and the link used up.
+    let response = use_link_at(&router, &api.issue_sign_in_link(), "http://127.0.0.1:5000").await;
+    let set = header(&response, "set-cookie");
+    assert!(set.contains("HttpOnly") && !set.contains("Secure"), "{set}");
 
     // Not a second time.
     assert_eq!(use_link(&router, &link).await.status(), StatusCode::GONE);

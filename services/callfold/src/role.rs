@@ -10,7 +10,7 @@ use tokio::net::TcpListener;
 
 use crate::cli::RoleArgs;
 use crate::stack::{Role, Stack, StackConfig};
-use crate::up::{GRACE, sign_in_link, stop_at_signal};
+use crate::up::{GRACE, say, sign_in_line, stop_at_signal};
 
 /// Runs a role until a signal.
 pub async fn run(role: Role, args: RoleArgs) -> anyhow::Result<ExitCode> {
@@ -41,16 +41,23 @@ pub async fn run(role: Role, args: RoleArgs) -> anyhow::Result<ExitCode> {
     let lifecycle = Lifecycle::new();
     stop_at_signal(&lifecycle)?;
     let soft = lifecycle.soft();
-    let stack = Stack::start(&config, &bus, listener, &lifecycle, false).await?;
-    tokio::select! {
-        () = soft.cancelled() => {}
-        () = stack.health.ready() => {
-            println!("ready http://{} ({})", stack.address, role.name());
-            if let Some(api) = &stack.api {
-                println!("sign in (once, within 15 minutes): {}", sign_in_link(api, &config, stack.address));
-            }
+    let work = async {
+        let stack = Stack::start(&config, &bus, listener, &lifecycle, false).await?;
+        stack.health.ready().await;
+        say(&format!("ready http://{} ({})", stack.address, role.name()));
+        if let Some(api) = &stack.api {
+            say(&sign_in_line(api, &config, stack.address));
         }
-    }
-    lifecycle.stopped(GRACE).await?;
+        lifecycle.soft().cancelled().await;
+        anyhow::Ok(())
+    };
+    let served = tokio::select! {
+        () = soft.cancelled() => Ok(()),
+        served = Box::pin(work) => served,
+    };
+    lifecycle.stop();
+    let stopped = lifecycle.stopped(GRACE).await;
+    served?;
+    stopped?;
     Ok(ExitCode::SUCCESS)
 }

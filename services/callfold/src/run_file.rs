@@ -3,11 +3,16 @@
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Context;
 use callfold_kit::Secret;
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
+
+/// How often the lock of the data folder is asked for, and the pause between.
+const LOCK_TRIES: u32 = 25;
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 /// What the tools need to know.
 #[derive(Clone, Serialize, Deserialize)]
@@ -65,7 +70,7 @@ impl RunFile {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error).with_context(|| format!("could not read {}", path.display())),
         };
-        if lock(data_dir)?.is_some() {
+        if !is_taken(data_dir)? {
             return Ok(None);
         }
         serde_json::from_str(&text)
@@ -74,22 +79,37 @@ impl RunFile {
     }
 }
 
-/// Takes the lock of the data folder; `None` when another process has it.
-pub fn lock(data_dir: &Path) -> anyhow::Result<Option<std::fs::File>> {
+fn open_lock(data_dir: &Path) -> anyhow::Result<std::fs::File> {
     let path = data_dir.join("lock");
-    let file = std::fs::File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
+    let mut options = std::fs::File::options();
+    options.create(true).truncate(false).write(true);
+    options
         .open(&path)
-        .with_context(|| format!("could not open {}", path.display()))?;
-    match file.try_lock() {
-        Ok(()) => Ok(Some(file)),
-        Err(std::fs::TryLockError::WouldBlock) => Ok(None),
-        Err(std::fs::TryLockError::Error(error)) => {
-            Err(error).with_context(|| format!("could not lock {}", path.display()))
+        .with_context(|| format!("could not open {}", path.display()))
+}
+
+/// Whether a process has the data folder. Looking takes a lock, too, but a shared one and for no time.
+fn is_taken(data_dir: &Path) -> anyhow::Result<bool> {
+    match open_lock(data_dir)?.try_lock_shared() {
+        Ok(()) => Ok(false),
+        Err(std::fs::TryLockError::WouldBlock) => Ok(true),
+        Err(std::fs::TryLockError::Error(error)) => Err(error).context("could not lock the data folder"),
+    }
+}
+
+/// Takes the lock of the data folder; `None` when another process has it. A tool that is just looking is waited for.
+pub async fn lock(data_dir: &Path) -> anyhow::Result<Option<std::fs::File>> {
+    let file = open_lock(data_dir)?;
+    for _ in 0..LOCK_TRIES {
+        match file.try_lock() {
+            Ok(()) => return Ok(Some(file)),
+            Err(std::fs::TryLockError::WouldBlock) => tokio::time::sleep(LOCK_PAUSE).await,
+            Err(std::fs::TryLockError::Error(error)) => {
+                return Err(error).context("could not lock the data folder");
+            }
         }
     }
+    Ok(None)
 }
 
 /// The file that holds the API token.

@@ -60,7 +60,7 @@ pub async fn run(args: UpArgs) -> anyhow::Result<ExitCode> {
 
     callfold_kit::blob::create_private_folder(&data_dir)
         .with_context(|| format!("could not create {}", data_dir.display()))?;
-    let Some(_lock) = run_file::lock(&data_dir)? else {
+    let Some(_lock) = run_file::lock(&data_dir).await? else {
         anyhow::bail!(
             "another callfold runs on {}: stop it first, or choose another --data-dir",
             data_dir.display()
@@ -120,7 +120,11 @@ async fn serve(
     lifecycle: &Lifecycle,
 ) -> anyhow::Result<()> {
     let soft = lifecycle.soft();
-    let stack = Stack::start(config, bus, listener, lifecycle, config.bus.is_none()).await?;
+    // Nothing of a start that is given up outlives the end of the process.
+    let stack = tokio::select! {
+        () = soft.cancelled() => return Ok(()),
+        started = Stack::start(config, bus, listener, lifecycle, config.bus.is_none()) => started?,
+    };
     let run_file = RunFile {
         pid: std::process::id(),
         listen: address,
@@ -128,50 +132,58 @@ async fn serve(
         api_token_file: run_file::api_token_file(data_dir),
     };
     run_file.write(data_dir)?;
+    let prepared = async {
+        // Calls are accepted: whatever else is not ready yet is told in /readyz.
+        stack.health.ready().await;
+        say(&format!(
+            "ready http://{address} (data in {})",
+            data_dir.display()
+        ));
+        let link = stack.api.as_ref().map(|api| sign_in_line(api, config, address));
+        if let Some(link) = &link {
+            say(link);
+        }
+        if args.demo && is_new {
+            // The page and the webhooks are up whatever becomes of the demonstration.
+            if let Err(error) = demonstrate(args, config, address, &stack, lifecycle).await {
+                say(&format!(
+                    "the demonstration call did not work: {}",
+                    callfold_kit::chain(error.as_ref())
+                ));
+            }
+            // Once more, below the card: it is still good unless it was used meanwhile.
+            if let Some(link) = &link {
+                say(link);
+            }
+        }
+    };
     tokio::select! {
-        () = soft.cancelled() => return Ok(()),
-        ready = tokio::time::timeout(START_PATIENCE, stack.health.all_ready()) => {
-            if ready.is_err() {
-                let waiting: Vec<String> = stack.health.readiness().parts.into_iter()
-                    .filter(|(_, part)| !part.ready)
-                    .map(|(name, part)| format!("{name}: {}", part.reason.unwrap_or_default()))
-                    .collect();
-                // Calls are accepted even so; what waits says why in /readyz.
-                tracing::error!("not everything is ready after {START_PATIENCE:?}: {}", waiting.join("; "));
-                stack.health.ready().await;
-            }
-        }
+        () = soft.cancelled() => {}
+        () = prepared => soft.cancelled().await,
     }
-    println!("ready http://{address} (data in {})", data_dir.display());
-    if args.demo && is_new {
-        // The page and the webhooks are up whatever becomes of the demonstration.
-        tokio::select! {
-            () = soft.cancelled() => return Ok(()),
-            played = demonstrate(args, config, address, lifecycle) => {
-                if let Err(error) = played {
-                    println!("the demonstration call did not work: {}", callfold_kit::chain(error.as_ref()));
-                }
-            }
-        }
-    }
-    if let Some(api) = &stack.api {
-        println!(
-            "sign in (once, within 15 minutes): {}",
-            sign_in_link(api, config, address)
-        );
-    }
-    soft.cancelled().await;
-    println!("stopping");
+    say("stopping");
     Ok(())
 }
 
-/// The link to print: an absolute URL.
-pub fn sign_in_link(api: &callfold_api::Api, config: &StackConfig, address: std::net::SocketAddr) -> String {
-    let path = api.issue_sign_in_link();
-    match &config.api.public_url {
-        Some(public) => format!("{}{path}", public.as_str().trim_end_matches('/')),
-        None => format!("http://{address}{path}"),
+/// Prints a line for whoever started this. Where nobody reads (any more), that is no reason to stop.
+pub fn say(line: &str) {
+    use std::io::Write;
+    if let Err(error) = writeln!(std::io::stdout(), "{line}") {
+        tracing::debug!(%error, "nobody reads what is printed");
     }
+}
+
+/// The line with a new sign-in link: for this machine, and for the public address where there is one.
+pub fn sign_in_line(api: &callfold_api::Api, config: &StackConfig, address: std::net::SocketAddr) -> String {
+    let path = api.issue_sign_in_link();
+    let mut line = format!("sign in (once, within 15 minutes): http://{address}{path}");
+    if let Some(public) = &config.api.public_url {
+        line.push_str(&format!(
+            "\n  or, where the page is public: {}{path}",
+            public.as_str().trim_end_matches('/')
+        ));
+    }
+    line
 }
 
 /// Starts `nats-server` with its store in the data folder.
@@ -233,9 +245,16 @@ async fn demonstrate(
     args: &UpArgs,
     config: &StackConfig,
     address: std::net::SocketAddr,
+    stack: &Stack,
     lifecycle: &Lifecycle,
 ) -> anyhow::Result<()> {
-    println!("playing one demonstration call …");
+    anyhow::ensure!(
+        config.transcriber.whisper.is_some(),
+        "there is no speech model: with a Twilio token set the demonstration model is not used (WHISPER_MODEL=demo asks for it)"
+    );
+    let ready = tokio::time::timeout(START_PATIENCE, stack.health.all_ready()).await;
+    ready.context("not every part is ready; /readyz says which is not")?;
+    say("playing one demonstration call …");
     let base = Url::parse(&format!("http://{address}")).context("the address is no URL")?;
     let public = match &config.gateway.public_url {
         Some(public) => public.clone(),
@@ -275,12 +294,10 @@ async fn demonstrate(
         .map_err(ask)?
         .context("the call has no card")?;
     let story = api.story(&call.call_sid).await.map_err(ask)?.unwrap_or_default();
-    println!(
-        "\nThe card of call {}:\n{}",
-        call.call_sid,
-        crate::card::render(&lead, &story)
-    );
-    print!("{report}");
-    println!();
+    let card = crate::card::render(&lead, &story);
+    say(&format!(
+        "\nThe card of call {}:\n{card}\n{report}",
+        call.call_sid
+    ));
     Ok(())
 }

@@ -358,6 +358,34 @@ async fn roles_in_processes_of_their_own_make_a_card(database_url: Option<String
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_a_token_and_without_a_model_the_links_come_at_once_and_no_call_is_played() {
+    let here = Installation::new()
+        .with("TWILIO_AUTH_TOKEN", "0123456789abcdef0123456789abcdef")
+        .with("PUBLIC_URL", "https://calls.example.com");
+    let media_port = here.media_port.to_string();
+    let mut up = here.start(&[
+        "up",
+        "--listen",
+        "127.0.0.1:0",
+        "--demo",
+        "--media-port",
+        &media_port,
+    ]);
+    let address = up.ready().await;
+    let local = up.says("sign in (once, within 15 minutes): ").await;
+    let public = up.says("  or, where the page is public: ").await;
+    let token = local.split_once("/signin?token=").unwrap().1;
+    assert!(local.contains(&address), "{local}");
+    assert!(
+        public.ends_with(&format!("https://calls.example.com/signin?token={token}")),
+        "{public}"
+    );
+    let why = up.says("the demonstration call did not work: ").await;
+    assert!(why.contains("no speech model"), "{why}");
+    assert_eq!(up.stop(Signal::INT).await.code(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn mistakes_in_the_settings_are_told_together_before_anything_starts() {
     let here = Installation::new()
         .with("CALLFOLD_RETRY_ATTEMPTS", "0")

@@ -1,5 +1,6 @@
 //! A `nats-server` of our own as a child process: found, started, restarted when it dies, never run twice on one store,
-//! and dead when its parent is, whatever killed it.
+//! and dead when its parent is, whatever killed it (by the kernel's parent-death signal, so on Linux only: elsewhere a
+//! server outlives a parent that was killed with `SIGKILL`, and the lock of its store says so at the next start).
 
 use std::fs::File;
 use std::io::Write;

@@ -71,10 +71,17 @@ impl Auth {
         }
     }
 
-    /// `Set-Cookie` for a session's token; for an empty one, the removal.
-    pub(crate) fn cookie(&self, token: &str) -> String {
+    /// `Set-Cookie` for a session's token; for an empty one, the removal. Who signs in over plain http, on the machine
+    /// itself although the public address is https, would not keep a cookie that is for https only.
+    pub(crate) fn cookie(&self, headers: &HeaderMap, token: &str) -> String {
         let age = if token.is_empty() { 0 } else { SESSION_SECONDS };
-        let secure = if self.is_https() { "; Secure" } else { "" };
+        let is_plain =
+            text(headers, header::ORIGIN.as_str()).is_some_and(|origin| origin.starts_with("http://"));
+        let secure = if self.is_https() && !is_plain {
+            "; Secure"
+        } else {
+            ""
+        };
         format!("{SESSION_COOKIE}={token}; Path=/; Max-Age={age}; HttpOnly; SameSite=Lax{secure}")
     }
 

@@ -65,7 +65,11 @@ pub(crate) async fn show(State(app): State<App>, RawQuery(query): RawQuery) -> R
 }
 
 /// `POST /signin`: uses the link up and opens a session.
-pub(crate) async fn sign_in(State(app): State<App>, RawForm(form): RawForm) -> Result<Response, ApiError> {
+pub(crate) async fn sign_in(
+    State(app): State<App>,
+    headers: HeaderMap,
+    RawForm(form): RawForm,
+) -> Result<Response, ApiError> {
     let now = app.clock.now();
     let Some(link) = token_of(&form).and_then(|token| app.auth.links.take(&token, now)) else {
         count(&app, "refused");
@@ -81,7 +85,7 @@ pub(crate) async fn sign_in(State(app): State<App>, RawForm(form): RawForm) -> R
         }
     };
     count(&app, "link");
-    Ok(redirect("/", &app.auth.cookie(session.expose())))
+    Ok(redirect("/", &app.auth.cookie(&headers, session.expose())))
 }
 
 /// `POST /signout`: ends the session.
@@ -89,7 +93,7 @@ pub(crate) async fn sign_out(State(app): State<App>, headers: HeaderMap) -> Resu
     if let Some(token) = session_token(&headers) {
         app.auth.sessions.close(&TokenHash::of(token)).await?;
     }
-    Ok(redirect("/signin", &app.auth.cookie("")))
+    Ok(redirect("/signin", &app.auth.cookie(&headers, "")))
 }
 
 fn count(app: &AppState, outcome: &str) {

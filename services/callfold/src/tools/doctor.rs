@@ -87,7 +87,7 @@ pub async fn run(args: DoctorArgs) -> anyhow::Result<ExitCode> {
     quiet_log();
     // On the heap: what it holds while it waits is large.
     let checks = Box::pin(examine(&args, &data_dir)).await?;
-    print!("{}", table(&checks, 110));
+    crate::up::say(table(&checks, 110).trim_end());
     let is_bad = checks.iter().any(|check| check.state.is_bad());
     Ok(if is_bad {
         ExitCode::FAILURE

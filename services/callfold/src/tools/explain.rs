@@ -11,6 +11,7 @@ use jiff::tz::TimeZone;
 use super::Access;
 use crate::cli::ExplainArgs;
 use crate::stack::{Role, StackConfig, open_store};
+use crate::up::say;
 
 /// Prints the story.
 pub async fn run(args: ExplainArgs) -> anyhow::Result<ExitCode> {
@@ -38,7 +39,7 @@ async fn tell(config: &StackConfig, access: &Access, call_sid: &CallSid) -> anyh
         .context("could not read the lead table")?;
     positions.sort_unstable();
     if positions.is_empty() {
-        println!("no event of call {call_sid} is known");
+        say(&format!("no event of call {call_sid} is known"));
         return Ok(ExitCode::FAILURE);
     }
     let mut began = None;
@@ -49,7 +50,7 @@ async fn tell(config: &StackConfig, access: &Access, call_sid: &CallSid) -> anyh
             .await
             .context("could not read the stream")?
         else {
-            println!("{position:>8}  (deleted)");
+            say(&format!("{position:>8}  (deleted)"));
             continue;
         };
         match stored.decode() {
@@ -57,13 +58,13 @@ async fn tell(config: &StackConfig, access: &Access, call_sid: &CallSid) -> anyh
                 let began = *began.get_or_insert(record.envelope.time.0);
                 let after = record.envelope.time.0 - began;
                 let moment = local(&record, &config.api.timezone);
-                println!(
+                say(&format!(
                     "{position:>8}  {moment}  +{:>7.1} s  {}",
                     after as f64 / 1_000.0,
                     sentence(&record)
-                );
+                ));
             }
-            Err(error) => println!("{position:>8}  {error}"),
+            Err(error) => say(&format!("{position:>8}  {error}")),
         }
     }
     if let Some(lead) = leads
@@ -72,10 +73,10 @@ async fn tell(config: &StackConfig, access: &Access, call_sid: &CallSid) -> anyh
         .context("could not read the lead table")?
     {
         let status = serde_json::to_value(lead.status).ok();
-        println!(
+        say(&format!(
             "the card says: {}",
             status.as_ref().and_then(|s| s.as_str()).unwrap_or_default()
-        );
+        ));
     }
     Ok(ExitCode::SUCCESS)
 }

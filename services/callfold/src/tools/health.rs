@@ -23,7 +23,7 @@ pub async fn run(args: HealthArgs) -> anyhow::Result<ExitCode> {
         .await
         .with_context(|| format!("nothing answers at {address}"))?;
     let ready = answer.status().is_success();
-    println!("{}", answer.text().await.context("the answer broke off")?);
+    crate::up::say(&answer.text().await.context("the answer broke off")?);
     Ok(if ready {
         ExitCode::SUCCESS
     } else {

@@ -64,7 +64,7 @@ impl Access {
             "there is no callfold in {}: name its folder with --data-dir, or its broker with NATS_URL",
             data_dir.display()
         );
-        let lock = crate::run_file::lock(data_dir)?;
+        let lock = crate::run_file::lock(data_dir).await?;
         anyhow::ensure!(
             lock.is_some(),
             "callfold is just starting in {}: try again in a moment",

@@ -14,7 +14,7 @@ use crate::cli::SimulateArgs;
 use crate::client::ApiClient;
 use crate::run_file::RunFile;
 use crate::simulate;
-use crate::up::stop_at_signal;
+use crate::up::{say, stop_at_signal};
 
 /// Plays calls and prints the table.
 pub async fn run(args: SimulateArgs) -> anyhow::Result<ExitCode> {
@@ -48,11 +48,13 @@ pub async fn run(args: SimulateArgs) -> anyhow::Result<ExitCode> {
         sid: account_sid.unwrap_or(simulate::Account::default().sid),
         token: tokens.and_then(|tokens| AuthToken::parse_list(tokens.expose()).into_iter().next()),
     };
+    // Only waiting for cards asks the API.
     let token = match (api_token, &running) {
+        _ if !args.wait => None,
         (Some(token), _) => Some(token),
         (None, Some(running)) => {
-            let text =
-                std::fs::read_to_string(&running.api_token_file).context("could not read the API token")?;
+            let text = std::fs::read_to_string(&running.api_token_file)
+                .context("could not read the API token that callfold made; set CALLFOLD_API_TOKEN to the one it was given")?;
             Some(Secret::new(text.trim()))
         }
         (None, None) => None,
@@ -102,17 +104,17 @@ pub async fn run(args: SimulateArgs) -> anyhow::Result<ExitCode> {
             |error: callfold_kit::lifecycle::BoxError| anyhow::anyhow!("{}", callfold_kit::chain(&*error));
         if let Some(lead) = api.lead(&call.call_sid).await.map_err(ask)? {
             let story = api.story(&call.call_sid).await.map_err(ask)?.unwrap_or_default();
-            println!(
+            say(&format!(
                 "The card of call {}:\n{}",
                 call.call_sid,
                 crate::card::render(&lead, &story)
-            );
+            ));
         }
     }
-    print!("{report}");
+    say(report.to_string().trim_end());
     let media_may_be_wanted = !args.wait && !args.hang_up_early;
     if media_may_be_wanted {
-        println!("the recordings are served until Ctrl-C (or use --wait)");
+        say("the recordings are served until Ctrl-C (or use --wait)");
         soft.cancelled().await;
     }
     let clean = report.is_clean(args.wait);
