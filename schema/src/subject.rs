@@ -16,6 +16,12 @@ pub const STREAM_SUBJECTS: &str = "calls.>";
 /// Core NATS, outside the stream: "lead changed, position n", JSON `{"call_sid","status","position"}`; may be lost.
 pub const LEAD_CHANGED: &str = "callfold.lead.changed";
 
+/// Key-value bucket: hash of a session's token → when it was opened.
+pub const BUCKET_SESSIONS: &str = "sessions";
+/// Key-value bucket: redeliveries that a stage asked for and no event tells of, `<stage>_<position>` → the delivery that
+/// was answered so, in decimal.
+pub const BUCKET_REDELIVERIES: &str = "redeliveries";
+
 /// The subject token of the kind.
 pub const HEADER_KIND: &str = "Callfold-Kind";
 /// The version of the payload, a decimal number.

@@ -149,6 +149,58 @@ async fn a_call_appears_and_is_worked_on_before_the_readers_eyes() {
     system.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lead_that_leaves_the_filter_leaves_the_list() {
+    let gate = Gate::closed();
+    let world = World::sqlite()
+        .engine(GatedSpeech {
+            speech: Spoken(Spoken::TEXT),
+            gate: gate.clone(),
+        })
+        .build()
+        .await;
+    let system = world.start().await;
+    let browser = Browser::start().await;
+    let page = &browser.client;
+    let link = system.stack.api.as_ref().unwrap().issue_sign_in_link();
+    page.goto(system.base.join(&link).unwrap().as_str())
+        .await
+        .unwrap();
+    find(page, "form[action='/signin'] button").await;
+    page.find(Locator::Css("form[action='/signin'] button"))
+        .await
+        .unwrap()
+        .click()
+        .await
+        .unwrap();
+    find(page, "[data-list]").await;
+    let running = "/?status=new,recording,recorded,downloaded,transcribed";
+    page.goto(system.base.join(running).unwrap().as_str())
+        .await
+        .unwrap();
+    page.execute("window.markedByTheTest = true", Vec::new())
+        .await
+        .unwrap();
+
+    let played = system.play(&Script::leaves(tone())).await;
+    gate.began(1).await;
+    let row = format!("[data-row='{}']", played.call_sid);
+    find(page, &row).await;
+    gate.open();
+    system.lead_at(&played.call_sid, "processed").await;
+    wait_for("the row to go", async || {
+        page.find(Locator::Css(&row)).await.is_err().then_some(())
+    })
+    .await;
+    let marked = page
+        .execute("return window.markedByTheTest === true", Vec::new())
+        .await
+        .unwrap();
+    assert_eq!(marked, Value::Bool(true), "nothing was loaded again");
+    browser.close().await;
+    system.stop().await;
+}
+
 /// Waits for an element.
 async fn find(page: &Client, css: &str) {
     let found = page

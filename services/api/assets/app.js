@@ -61,15 +61,34 @@
   };
 
   // Queue ---------------------------------------------------------------------------------------------------------
+  const PAGE = 50; // rows that the server sends at most
   const queue = document.querySelector("[data-queue]");
   const scrolled = () => (wide.matches ? queue.scrollTop : window.scrollY) > 48;
   let reveal = false;
+
+  // Keeps what is being read where it is while rows above it come and go.
+  const keepingPlace = (gone, change) => {
+    const scroller = wide.matches ? queue : document.documentElement;
+    const edge = wide.matches ? queue.getBoundingClientRect().top : 0;
+    const anchor = scrolled() && !reveal && [...list.querySelectorAll("[data-row]")]
+      .find((row) => !gone.has(row) && row.getBoundingClientRect().bottom > edge);
+    const top = anchor && anchor.getBoundingClientRect().top;
+    scroller.style.overflowAnchor = "none"; // else the browser might move it a second time
+    change();
+    if (anchor) scroller.scrollBy(0, anchor.getBoundingClientRect().top - top);
+    scroller.style.overflowAnchor = "";
+  };
 
   const refreshList = async () => {
     if (!list || queue.offsetParent === null && getComputedStyle(queue).display === "none") return;
     const fresh = [...(await fragment(list.dataset.list)).querySelectorAll("[data-row]")];
     const known = new Map([...list.querySelectorAll("[data-row]")].map((row) => [row.dataset.row, row]));
-    const full = known.size;
+    // A page that is not full ends the list; behind a full one there are older rows, of which it says nothing.
+    const received = (row) => Number(row.querySelector("[data-when]").dataset.when);
+    const oldest = fresh.length < PAGE ? -Infinity : received(fresh[fresh.length - 1]);
+    const there = new Set(fresh.map((row) => row.dataset.row));
+    const gone = new Set([...known.values()].filter((row) => !there.has(row.dataset.row) && received(row) > oldest));
+    const full = known.size - gone.size;
     let above = true, waiting = 0, before = null;
     const added = [];
     for (const row of fresh) {
@@ -85,15 +104,23 @@
         before = old;
       } else if (above && scrolled() && !reveal) {
         waiting += 1; // shown when asked for: what is being read stays where it is
-      } else if (above || added.length + full < 50) {
+      } else if (above || added.length + full < PAGE) {
         added.push([row, before]);
         before = row;
       }
     }
-    for (const [row, after] of added) {
-      sent.set(row, row.outerHTML);
-      if (after) after.after(row); else list.prepend(row);
-    }
+    keepingPlace(gone, () => {
+      for (const [row, after] of added) {
+        sent.set(row, row.outerHTML);
+        if (after) after.after(row); else list.prepend(row);
+      }
+      for (const row of gone) {
+        const focused = row.contains(document.activeElement);
+        const next = row.nextElementSibling ?? row.previousElementSibling;
+        row.remove();
+        if (focused) next?.querySelector("a").focus({ preventScroll: true });
+      }
+    });
     reveal = false;
     pill.hidden = waiting === 0;
     pill.textContent = put(words.newLeads, waiting);

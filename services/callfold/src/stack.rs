@@ -321,7 +321,9 @@ impl Stack {
                 gates,
             };
             let engines = parts.engines.unwrap_or_else(|| config.transcriber.chain());
-            callfold_transcriber::build_with(engines, config.transcriber.policy.clone(), deps).run(lifecycle);
+            callfold_transcriber::build_with(engines, config.transcriber.policy.clone(), deps)
+                .work_dir(config.transcriber.work_dir.clone())
+                .run(lifecycle);
         }
         if has(Role::Summarizer) {
             let handler = callfold_summarizer::build(&config.summarizer, metrics.clone());

@@ -22,7 +22,8 @@ const DURATION_SLACK: Duration = Duration::from_secs(60);
 pub struct DownloaderConfig {
     /// Whom to be, where the media is protected.
     pub credentials: Option<Credentials>,
-    /// Hosts that media may be fetched from.
+    /// Hosts that media may be fetched from. Each of them is sent the credentials when a recording is announced there;
+    /// redirects lead to unlisted public https hosts as well, without credentials.
     pub allowed: AllowedHosts,
     /// What one download may take.
     pub limits: Limits,

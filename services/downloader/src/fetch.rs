@@ -1,7 +1,9 @@
 //! One recording from a media host into a file: bounded in size and time, never whole in memory.
 //!
 //! Redirects are followed by hand, because each of them decides anew where credentials go and whether the address is
-//! one at all: a media host may point to its store, but not to a machine of ours.
+//! one at all: a media host may point to its store, but not to a machine of ours. Credentials go to the origin that was
+//! asked first, which is any host the operator listed; a redirect to another public https host is followed without them,
+//! listed or not.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Duration;

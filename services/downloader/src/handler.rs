@@ -1,11 +1,13 @@
 //! One announced recording → one checked blob.
 //!
 //! **Order.** Fetch into a temporary file, look at what it is, store it, then say so: the event is the last step, so a
-//! blob without an event is possible and an event without a blob is not.
+//! blob without an event is possible and an event without a blob is not. The temporary file has no name: a process that
+//! is killed leaves no voice behind.
 //!
 //! **Duplicates.** A recording may be announced again after a crash. The key of the blob follows from call, recording
 //! and run, so another download replaces the same bytes by the same bytes.
 
+use std::io::Seek as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -25,6 +27,9 @@ use crate::fetch::{FetchError, Fetcher, wait_for_media};
 
 /// How long after the announcement a 404 means that the media is still being stored.
 pub const MEDIA_PATIENCE: Duration = Duration::from_secs(120);
+/// The attempt at which a 404 is believed after that time. One alone proves little: clocks disagree, and a recording
+/// may be that old because this service was down.
+pub const MISSING_ATTEMPTS: u32 = 3;
 
 /// The handler of the stage `download`.
 pub struct Downloader {
@@ -72,41 +77,37 @@ impl Downloader {
             channels: ready.channels,
         };
         let url = media_url(&query, &self.allowed).map_err(|error| self.refused(&error))?;
-        // Readable by this user alone, and gone with the handle whatever happens.
-        let temporary = tempfile::Builder::new()
-            .prefix("callfold-")
-            .tempfile_in(&self.work_dir)
-            .map_err(|error| {
-                retry(
-                    FailureClass::Storage,
-                    format!("could not create a temporary file: {}", error.kind()),
-                )
-            })?;
-        let mut file = tokio::fs::File::from_std(temporary.reopen().map_err(|error| {
+        // Without a name: nobody else can open it, and it is gone with the handle even when the process is killed.
+        let temporary = tempfile::tempfile_in(&self.work_dir).map_err(|error| {
             retry(
                 FailureClass::Storage,
-                format!("could not open a temporary file: {}", error.kind()),
+                format!("could not create a temporary file: {}", error.kind()),
             )
-        })?);
+        })?;
+        let mut file = tokio::fs::File::from_std(temporary);
         let fetched = self
             .fetcher
             .fetch(&url, &mut file)
             .await
             .map_err(|error| self.not_fetched(job, &error))?;
-        drop(file);
+        let mut file = file.into_std().await;
         self.metrics
             .count_many(CounterName::MediaBytes, &[], fetched.bytes);
 
-        let (path, duration_max) = (temporary.path().to_owned(), self.duration_max);
-        let probed = tokio::task::spawn_blocking(move || audio::probe(&path, duration_max)).await;
-        let info = probed
+        let duration_max = self.duration_max;
+        let probed = tokio::task::spawn_blocking(move || {
+            file.rewind().map_err(AudioError::Io)?;
+            audio::probe_reader(&file, duration_max).map(|info| (info, file))
+        })
+        .await;
+        let (info, file) = probed
             .map_err(|_| retry(FailureClass::Internal, "the look at the file panicked"))?
             .map_err(|error| not_audio(&error))?;
         let channels = u8::try_from(info.channels)
             .map_err(|_| reject(FailureClass::Invalid, "the recording has too many channels"))?;
 
         let blob_key = recording_key(&job.call_sid, &job.recording, job.run, info.container.extension());
-        self.blobs.put_file(&blob_key, temporary.path()).await.map_err(|error| {
+        self.blobs.put(&blob_key, file).await.map_err(|error| {
             // The causes name folders and servers: they are for the operator, not for the card.
             tracing::error!(call.id = %job.call_sid, error = %callfold_kit::chain(&error), "could not store a recording");
             retry(FailureClass::Storage, error.to_string())
@@ -140,13 +141,16 @@ impl Downloader {
         if matches!(error, FetchError::RedirectRefused { .. }) {
             self.metrics.count(CounterName::MediaHostsRefused, &[]);
         }
-        if matches!(error, FetchError::Missing)
-            && let Some(after) = wait_for_media(age(job.accepted_at, self.clock.now()), MEDIA_PATIENCE)
-        {
-            return Outcome::Waiting {
-                text: "the recording is not stored at the media host yet".to_owned(),
-                after,
-            };
+        if matches!(error, FetchError::Missing) {
+            if let Some(after) = wait_for_media(age(job.accepted_at, self.clock.now()), MEDIA_PATIENCE) {
+                return Outcome::Waiting {
+                    text: "the recording is not stored at the media host yet".to_owned(),
+                    after,
+                };
+            }
+            if job.attempt < MISSING_ATTEMPTS {
+                return retry(error.class(), error.to_string());
+            }
         }
         error.outcome()
     }
@@ -162,7 +166,7 @@ impl StageHandler for Downloader {
         let Event::RecordingReady(ready) = &job.record.event else {
             return reject(FailureClass::Internal, "the input is not a recording");
         };
-        // Dropping a download leaves a temporary file that goes with its handle, or a blob that is written again.
+        // Dropping a download leaves nothing but, at most, a blob that is written again.
         tokio::select! {
             biased;
             () = job.cancel.cancelled() => Outcome::Waiting { text: "stopped".to_owned(), after: Duration::ZERO },

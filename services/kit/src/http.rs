@@ -42,7 +42,8 @@ pub fn client_builder() -> reqwest::ClientBuilder {
         .user_agent(concat!("callfold/", env!("CARGO_PKG_VERSION")))
 }
 
-/// Serves until the soft stop, then lets requests in hand finish; the hard stop cuts them.
+/// Serves until the soft stop, then lets requests in hand finish. The hard stop only ends the waiting for them: each
+/// connection has a task of its own, which goes on until the process ends and takes it along.
 pub async fn serve(listener: TcpListener, router: Router, lifecycle: Lifecycle) -> Result<(), BoxError> {
     let soft = lifecycle.soft();
     let hard = lifecycle.hard();
@@ -52,7 +53,7 @@ pub async fn serve(listener: TcpListener, router: Router, lifecycle: Lifecycle) 
     )
     .with_graceful_shutdown(async move { soft.cancelled().await });
     tokio::select! {
-        // Dropping the server at the hard stop cuts connections, which is what a hard stop is for.
+        // Dropping the server stops listening; connections that are left end with the process.
         ended = std::future::IntoFuture::into_future(served) => ended.map_err(Into::into),
         () = hard.cancelled() => Ok(()),
     }

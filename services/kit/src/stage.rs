@@ -10,10 +10,13 @@
 //! answer in the stream by exact subject, and so does an old input, for a consumer that was deleted and created anew
 //! delivers everything again; an answer published twice is recorded once.
 //!
-//! **Attempts.** Every failed attempt is a `stage_failed` event with the delivery it happened in. A redelivery that no
-//! such event and no request of this process accounts for means that a worker died: that counts as an attempt, too, so
-//! a message that kills its worker ends. (A message that was only held when its process died counts as well: one
-//! attempt too many at most, a restart.) The bound is ours; the server delivers without one.
+//! **Attempts.** Every failed attempt is a `stage_failed` event with the delivery it happened in. A redelivery that was
+//! asked for without such an event (what is waited for is not there, an attempt is not due, a message was handed back at
+//! a stop) is noted in the bucket `redeliveries`, for another process may get it. A redelivery that neither an event nor
+//! a note nor the memory of this process accounts for means that a worker died: that counts as an attempt, too, so a
+//! message that kills its workers ends. Such a loss is inferred, and wrongly so where a message was only held by a process
+//! that died, was on its way to one that stopped, or where its note was lost: losses alone are final only after twice as
+//! many attempts. A handler's own failure is final at the bound. The bound is ours; the server delivers without one.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
@@ -22,10 +25,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use callfold_schema::event::{FailureClass, StageFailed};
+use callfold_schema::subject::BUCKET_REDELIVERIES;
 use callfold_schema::{
     CallSid, Event, Key, Lane, NewEvent, Record, RecordingSid, Run, Stage, Subject, UnixMillis,
 };
-use futures::FutureExt;
+use futures::{FutureExt, StreamExt};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -33,7 +37,7 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument;
 
 use crate::backoff::Backoff;
-use crate::bus::{Bus, BusError, Delivery, DeliveryLane, PublishError, Published};
+use crate::bus::{Bus, BusError, Delivery, DeliveryLane, Kv, PublishError, Published, ReadError};
 use crate::chain::chain;
 use crate::clock::SharedClock;
 use crate::config::Settings;
@@ -61,6 +65,14 @@ const HELD_MAX: usize = 4_096;
 const HELD_BYTES_MAX: usize = 64 << 20;
 /// The most requested redeliveries remembered; beyond it one may be taken for a lost worker.
 const REQUESTED_MAX: usize = 200_000;
+/// How long a note of a requested redelivery is kept; longer than anything is put off.
+const REDELIVERIES_TTL: Duration = Duration::from_secs(7 * 24 * 3_600);
+/// How long writing such notes may take. One that is lost may make a redelivery look like a lost worker.
+const NOTE_WAIT: Duration = Duration::from_secs(1);
+/// How many notes are written at once when messages are handed back.
+const NOTES_AT_ONCE: usize = 64;
+/// Losses of workers, which are inferred, are final after so many times the attempts.
+const LOST_FACTOR: u32 = 2;
 
 /// One piece of work.
 #[derive(Debug, Clone)]
@@ -234,10 +246,21 @@ struct Context {
     stage: Stage,
     policy: StagePolicy,
     deps: StageDeps,
-    /// Redeliveries that this process asked for: position → the delivery it answered so.
-    requested: Mutex<HashMap<u64, u64>>,
+    /// Redeliveries that this process asked for, by position.
+    requested: Mutex<HashMap<u64, Requested>>,
+    /// The bucket of requested redeliveries, when it was opened and answered last.
+    notes: Mutex<Option<Kv>>,
     /// Messages that were taken and not answered for yet, by position.
     in_hand: Mutex<HashMap<u64, InHand>>,
+}
+
+/// A redelivery that this process asked for.
+#[derive(Clone, Copy)]
+struct Requested {
+    /// The delivery it answered so.
+    delivery: u64,
+    /// Whether there is a note of it, or of one before, in the bucket.
+    noted: bool,
 }
 
 /// Messages that wait here for a slot; the server is told that they are not forgotten.
@@ -307,6 +330,7 @@ pub async fn run_stage(
         policy,
         deps,
         requested: Mutex::default(),
+        notes: Mutex::default(),
         in_hand: Mutex::default(),
     });
     let mut new = context.open(Lane::New).await?;
@@ -426,7 +450,12 @@ pub async fn run_stage(
                 () = context.deps.soft.cancelled() => {}
                 () = tokio::time::sleep(BROKER_PAUSE) => {}
             }
-            match context.open(lane).await {
+            // An open that is dropped has changed nothing that the next one would not.
+            let opened = tokio::select! {
+                () = context.deps.soft.cancelled() => continue,
+                opened = context.open(lane) => opened,
+            };
+            match opened {
                 Ok(opened) => {
                     *(if lane == Lane::New { &mut new } else { &mut again }) = opened;
                     context.deps.health.ready();
@@ -442,11 +471,7 @@ pub async fn run_stage(
     // Soft stop: hand back what was not begun, finish what is in hand. Jobs see the hard stop themselves.
     context.hold(&mut held, Lane::New, new.close());
     context.hold(&mut held, Lane::Again, again.close());
-    for delivery in held.iter() {
-        if let Err(error) = delivery.again_after(Duration::ZERO).await {
-            tracing::debug!(error = %chain(&*error), "could not hand a message back; it comes again by itself");
-        }
-    }
+    context.hand_back(&held).await;
     drop(held);
     while let Some(ended) = running.join_next().await {
         context.ended(ended);
@@ -583,28 +608,143 @@ impl Context {
     /// Tells the server that held messages are not forgotten.
     async fn keep(&self, held: &Held) {
         for delivery in held.iter() {
-            if let Err(error) = delivery.progress().await {
-                tracing::debug!(error = %chain(&*error), "could not send progress");
+            if !self.progress(delivery).await {
                 return;
             }
         }
     }
 
-    fn remember_request(&self, delivery: &Delivery) {
-        let latest = self.latest(delivery);
+    /// A sign of life; `false` when it could not be sent, or nobody cares any more.
+    async fn progress(&self, delivery: &Delivery) -> bool {
+        // A sign of life that is dropped was not sent.
+        let sent = tokio::select! {
+            biased;
+            () = self.deps.hard.cancelled() => return false,
+            sent = delivery.progress() => sent,
+        };
+        if let Err(error) = &sent {
+            tracing::debug!(error = %chain(&**error), "could not send progress");
+        }
+        sent.is_ok()
+    }
+
+    /// Gives messages that were not begun back to the server, for whoever works next.
+    async fn hand_back(&self, held: &Held) {
+        // Noted before the server may deliver them; together, for a stop has to end.
+        let notes = futures::stream::iter(held.iter())
+            .for_each_concurrent(NOTES_AT_ONCE, |delivery| self.write_note(delivery));
+        if tokio::time::timeout(NOTE_WAIT, notes).await.is_err() {
+            tracing::debug!("not every message that is handed back was noted");
+        }
+        for delivery in held.iter() {
+            let answered = tokio::select! {
+                biased;
+                () = self.deps.hard.cancelled() => return,
+                answered = delivery.again_after(Duration::ZERO) => answered,
+            };
+            if let Err(error) = answered {
+                return tracing::debug!(error = %chain(&*error), "could not hand messages back; they come again by themselves");
+            }
+        }
+    }
+
+    fn remember_request(&self, delivery: &Delivery, noted: bool) {
+        let (position, latest) = (delivery.event.position, self.latest(delivery));
         let mut requested = self.requested.lock().unwrap_or_else(PoisonError::into_inner);
-        if requested.len() < REQUESTED_MAX || requested.contains_key(&delivery.event.position) {
-            requested.insert(delivery.event.position, latest);
+        if let Some(known) = requested.get_mut(&position) {
+            known.delivery = latest;
+            known.noted |= noted;
+        } else if requested.len() < REQUESTED_MAX {
+            let request = Requested {
+                delivery: latest,
+                noted,
+            };
+            requested.insert(position, request);
         }
     }
 
     fn was_requested(&self, delivery: &Delivery) -> bool {
         let requested = self.requested.lock().unwrap_or_else(PoisonError::into_inner);
-        requested.get(&delivery.event.position) == Some(&(delivery.delivery - 1))
+        requested
+            .get(&delivery.event.position)
+            .is_some_and(|requested| requested.delivery + 1 >= delivery.delivery)
+    }
+
+    fn note_key(&self, delivery: &Delivery) -> String {
+        format!("{}_{}", self.stage.token(), delivery.event.position)
+    }
+
+    /// The bucket of notes. Opened when it is needed first, and anew after it failed: it may have been deleted.
+    async fn notes(&self) -> Result<Kv, BusError> {
+        let opened = self.notes.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(notes) = opened {
+            return Ok(notes);
+        }
+        let notes = self.bus.kv(BUCKET_REDELIVERIES, Some(REDELIVERIES_TTL)).await?;
+        *self.notes.lock().unwrap_or_else(PoisonError::into_inner) = Some(notes.clone());
+        Ok(notes)
+    }
+
+    fn note_failed(&self, error: &(dyn std::error::Error + 'static)) {
+        *self.notes.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        tracing::debug!(stage = %self.stage, error = %chain(error), "a note of a redelivery was not written or removed");
+    }
+
+    async fn write_note(&self, delivery: &Delivery) {
+        let value = self.latest(delivery).to_string();
+        match self.notes().await {
+            Err(error) => self.note_failed(&error),
+            Ok(notes) => {
+                if let Err(error) = notes.put(&self.note_key(delivery), value.into()).await {
+                    self.note_failed(&error);
+                }
+            }
+        }
+    }
+
+    async fn remove_note(&self, delivery: &Delivery) {
+        let removed = async {
+            match self.notes().await {
+                Err(error) => self.note_failed(&error),
+                Ok(notes) => {
+                    if let Err(error) = notes.remove(&self.note_key(delivery)).await {
+                        self.note_failed(&error);
+                    }
+                }
+            }
+        };
+        if tokio::time::timeout(NOTE_WAIT, removed).await.is_err() {
+            tracing::debug!("a note of a redelivery was not removed; it ends by itself");
+        }
+    }
+
+    /// Whether some process noted that it asked for this redelivery.
+    async fn was_noted(&self, delivery: &Delivery) -> Result<bool, ReadError> {
+        let notes = match self.notes().await {
+            Ok(notes) => notes,
+            Err(error) => {
+                // Work goes on without the bucket (an account may be allowed no further one); losses are then inferred
+                // more often than they happen.
+                tracing::warn!(stage = %self.stage, error = %chain(&error), "could not look for a note of a redelivery");
+                return Ok(false);
+            }
+        };
+        let value = match notes.get(&self.note_key(delivery)).await {
+            Ok(value) => value,
+            Err(error) => {
+                self.note_failed(&error);
+                return Err(error);
+            }
+        };
+        let noted: Option<u64> = value
+            .as_deref()
+            .and_then(|value| std::str::from_utf8(value).ok()?.parse().ok());
+        Ok(noted.is_some_and(|noted| noted.saturating_add(1) >= delivery.delivery))
     }
 
     async fn ack(&self, delivery: &Delivery, outcome: &'static str) {
-        self.requested
+        let requested = self
+            .requested
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .remove(&delivery.event.position);
@@ -616,10 +756,27 @@ impl Context {
         if let Err(error) = delivery.ack().await {
             tracing::debug!(error = %chain(&*error), "could not acknowledge; the redelivery finds the answer");
         }
+        if requested.is_some_and(|requested| requested.noted) {
+            self.remove_note(delivery).await;
+        }
     }
 
+    /// Asks for a redelivery that no event tells of: another process finds the note.
+    async fn noted_again_after(&self, delivery: &Delivery, delay: Duration) {
+        // Written before the server is asked: the message may come again at once, to somebody else.
+        if tokio::time::timeout(NOTE_WAIT, self.write_note(delivery))
+            .await
+            .is_err()
+        {
+            tracing::debug!("a note of a redelivery was not written in time");
+        }
+        self.remember_request(delivery, true);
+        self.again_after(delivery, delay).await;
+    }
+
+    /// Asks for a redelivery.
     async fn again_after(&self, delivery: &Delivery, delay: Duration) {
-        self.remember_request(delivery);
+        self.remember_request(delivery, false);
         self.let_go(delivery);
         if let Err(error) = delivery.again_after(delay).await {
             tracing::debug!(error = %chain(&*error), "could not ask for a redelivery; it comes by itself");
@@ -632,7 +789,7 @@ impl Context {
             Ok(record) => record,
             Err(unreadable) if unreadable.is_newer() => {
                 tracing::error!(stage = %self.stage, error = %unreadable, "an event of a newer release waits");
-                return self.again_after(&delivery, NEWER_EVENT_DELAY).await;
+                return self.noted_again_after(&delivery, NEWER_EVENT_DELAY).await;
             }
             Err(unreadable) => {
                 // The projector records it as unreadable; for a stage there is nothing to do.
@@ -659,13 +816,19 @@ impl Context {
         };
         let age_ms = self.deps.clock.now().0.saturating_sub(delivery.event.stored_at.0);
         if delivery.delivery > 1 || age_ms > OLD_INPUT_MS {
-            match self.account(&delivery, &job).await {
+            // What the hard stop cuts here is begun again by the next process.
+            let account = tokio::select! {
+                biased;
+                () = self.deps.hard.cancelled() => return,
+                account = self.account(&delivery, &job) => account,
+            };
+            match account {
                 Ok(Account::Attempt(attempt)) => job.attempt = attempt,
                 Ok(Account::Settled) => return self.ack(&delivery, "settled").await,
-                Ok(Account::NotDue(delay)) => return self.again_after(&delivery, delay).await,
+                Ok(Account::NotDue(delay)) => return self.noted_again_after(&delivery, delay).await,
                 Err(error) => {
                     tracing::warn!(call.id = %job.call_sid, error = %chain(&*error), "could not read the history of a job");
-                    return self.again_after(&delivery, BROKER_PAUSE).await;
+                    return self.noted_again_after(&delivery, BROKER_PAUSE).await;
                 }
             }
         }
@@ -690,7 +853,7 @@ impl Context {
                     self.tell(&delivery, &job, 0, failure, Some(after), elapsed_ms)
                         .await;
                 }
-                self.again_after(&delivery, after).await;
+                self.noted_again_after(&delivery, after).await;
             }
             Outcome::Retry(failure) => self.fail(&delivery, &job, failure, true, elapsed_ms).await,
             Outcome::Reject(failure) => self.fail(&delivery, &job, failure, false, elapsed_ms).await,
@@ -721,9 +884,7 @@ impl Context {
                 }
                 () = &mut dropped => return None,
                 _ = progress.tick() => {
-                    if let Err(error) = delivery.progress().await {
-                        tracing::debug!(error = %chain(&*error), "could not send progress");
-                    }
+                    self.progress(delivery).await;
                 }
             }
         }
@@ -843,9 +1004,7 @@ impl Context {
                 Err(error) if !error.is_transient() => return Err(error),
                 Err(error) => error,
             };
-            if let Err(error) = delivery.progress().await {
-                tracing::debug!(error = %chain(&*error), "could not send progress");
-            }
+            self.progress(delivery).await;
             // Both arms may be dropped without harm.
             tokio::select! {
                 () = self.deps.hard.cancelled() => return Err(error),
@@ -894,16 +1053,15 @@ impl Context {
         }
         let explained = delivery.delivery == 1
             || self.was_requested(delivery)
-            || match &last {
-                Some(last) => last.delivery + 1 >= delivery.delivery,
-                // Polling for what is not there yet is told once and repeated often, also by other processes.
-                None => self.bus.find(&failure(0)).await?.is_some(),
-            };
+            || last
+                .as_ref()
+                .is_some_and(|last| last.delivery + 1 >= delivery.delivery)
+            || self.was_noted(delivery).await?;
         if explained {
             return Ok(Account::Attempt(attempts + 1));
         }
         attempts += 1;
-        let last_attempt = attempts >= self.policy.attempts_max;
+        let last_attempt = attempts >= self.policy.attempts_max.saturating_mul(LOST_FACTOR);
         let lost = StageFailed {
             attempts_max: self.policy.attempts_max,
             class: FailureClass::WorkerLost,

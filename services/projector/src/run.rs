@@ -5,11 +5,12 @@
 //! worked on without a projector, and it catches up later.
 
 use std::collections::HashMap;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use callfold_kit::backoff::Backoff;
-use callfold_kit::bus::{ReadError, Reader, StoredEvent, StreamState};
+use callfold_kit::bus::{ReadError, StreamState};
 use callfold_kit::health::Part;
 use callfold_kit::lifecycle::BoxError;
 use callfold_kit::metric::{CounterName, GaugeName, HistogramName};
@@ -229,17 +230,22 @@ impl Projector {
         renew.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             let mut events = Vec::new();
-            tokio::select! {
-                biased;
-                () = soft.cancelled() => return Ok(End::Stopped),
-                // Before the events, which may never pause; writing renews as well, so this costs little.
-                _ = renew.tick() => {
-                    self.deps.leads.renew(&self.writer).await?;
-                    self.look_at_end(&mut term).await?;
-                    continue;
+            let (count, bytes) = (self.config.batch_events_max, self.config.batch_bytes_max);
+            {
+                // Kept across ticks: it opens the reading, which on a slow broker takes longer than from one to the next.
+                let mut read = pin!(reader.next_batch(count, bytes, &mut events));
+                loop {
+                    tokio::select! {
+                        biased;
+                        () = soft.cancelled() => return Ok(End::Stopped),
+                        // Before the events, which may never pause; writing renews as well, so this costs little.
+                        _ = renew.tick() => {
+                            self.deps.leads.renew(&self.writer).await?;
+                            self.look_at_end(&mut term).await?;
+                        }
+                        read = &mut read => break read?,
+                    }
                 }
-                // Nothing is lost when a tick comes first: events are handed out whole, after the last wait.
-                read = self.read(&mut reader, &mut events) => read?,
             }
             let pending = events.last().map(|event| event.pending);
             let read = ReadEvents::decode(events);
@@ -250,12 +256,6 @@ impl Projector {
             }
             self.tell_position(&mut term, pending);
         }
-    }
-
-    async fn read(&self, reader: &mut Reader, events: &mut Vec<StoredEvent>) -> Result<(), ReadError> {
-        reader
-            .next_batch(self.config.batch_events_max, self.config.batch_bytes_max, events)
-            .await
     }
 
     /// One transaction, then the notices.

@@ -6,6 +6,7 @@
 //! **Duplicates.** Several reconcilers, or one that was restarted, say the same under the same key: it is recorded
 //! once. One that says so although the recording is on its way does no harm: a `recording_ready` of any age wins.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use callfold_kit::bus::{PublishError, Published, ReadError, Reader};
@@ -100,39 +101,45 @@ pub async fn run(bus: Bus, config: ReconcilerConfig, deps: StageDeps) -> Result<
 
 impl Reconciler {
     async fn follow(&mut self, reader: &mut Reader, end: u64, batch_events: usize) -> Result<(), BoxError> {
-        let mut batch = Vec::new();
         let mut not_before = Instant::now();
         if self.caught_up {
             self.deps.health.ready();
         }
         loop {
-            // Told here and not from a timer, which would lose to events that are always there.
-            if self.wait() == Some(Duration::ZERO) && Instant::now() >= not_before {
-                if !self.tell_overdue().await {
-                    not_before = Instant::now() + BROKER_PAUSE;
-                }
-                self.gauge();
-            }
-            let look = self.wait().map(|wait| (Instant::now() + wait).max(not_before));
-            // Dropping the reading loses nothing: it waits for its first event only, the rest is taken at once.
-            tokio::select! {
-                () = self.deps.soft.cancelled() => return Ok(()),
-                read = reader.next_batch(batch_events, BATCH_BYTES, &mut batch) => {
-                    read?;
-                    for event in batch.drain(..) {
-                        self.observe(&event);
-                        if !self.caught_up && (event.pending == 0 || event.position >= end) {
-                            self.caught_up = true;
-                            tracing::info!(calls = self.calls.open(), "read what is known of calls; watching deadlines");
-                            if !self.outdated {
-                                self.deps.health.ready();
-                            }
+            let mut batch = Vec::new();
+            {
+                // Kept across looks: it opens the reading, which on a slow broker takes longer than from one to the next.
+                let mut read = pin!(reader.next_batch(batch_events, BATCH_BYTES, &mut batch));
+                loop {
+                    // Told here and not from a timer, which would lose to events that are always there.
+                    if self.wait() == Some(Duration::ZERO) && Instant::now() >= not_before {
+                        if !self.tell_overdue().await {
+                            not_before = Instant::now() + BROKER_PAUSE;
                         }
+                        self.gauge();
                     }
-                    self.gauge();
+                    let look = self.wait().map(|wait| (Instant::now() + wait).max(not_before));
+                    tokio::select! {
+                        () = self.deps.soft.cancelled() => return Ok(()),
+                        read = &mut read => break read?,
+                        () = sleep_until(look) => {}
+                    }
                 }
-                () = sleep_until(look) => {}
             }
+            for event in batch {
+                self.observe(&event);
+                if !self.caught_up && (event.pending == 0 || event.position >= end) {
+                    self.caught_up = true;
+                    tracing::info!(
+                        calls = self.calls.open(),
+                        "read what is known of calls; watching deadlines"
+                    );
+                    if !self.outdated {
+                        self.deps.health.ready();
+                    }
+                }
+            }
+            self.gauge();
         }
     }
 

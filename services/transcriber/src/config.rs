@@ -15,6 +15,8 @@ use crate::engine::{Chain, Engine};
 pub mod setting {
     /// Path of a ggml model file, or `demo`.
     pub const WHISPER_MODEL: &str = "WHISPER_MODEL";
+    /// Folder for recordings that are being decoded.
+    pub const WORK_DIR: &str = "CALLFOLD_WORK_DIR";
     /// Inferences at once.
     pub const WHISPER_WORKERS: &str = "CALLFOLD_WHISPER_WORKERS";
     /// Threads of each inference.
@@ -33,6 +35,8 @@ pub struct TranscriberConfig {
     pub whisper: Option<ModelSource>,
     /// How whisper.cpp is run.
     pub options: WhisperOptions,
+    /// Where recordings are kept while they are decoded; `None`: the system's folder for temporary files.
+    pub work_dir: Option<PathBuf>,
     /// How the stage runs.
     pub policy: StagePolicy,
 }
@@ -85,6 +89,7 @@ impl TranscriberConfig {
         Self {
             whisper,
             options,
+            work_dir: settings.text(setting::WORK_DIR).map(PathBuf::from),
             policy,
         }
     }
@@ -207,10 +212,15 @@ mod tests {
             ]
         );
         let (config, wrong) = read(
-            &[(setting::WHISPER_WORKERS, "3"), (setting::WHISPER_THREADS, "2")],
+            &[
+                (setting::WHISPER_WORKERS, "3"),
+                (setting::WHISPER_THREADS, "2"),
+                (setting::WORK_DIR, "/work"),
+            ],
             None,
         );
         assert!(wrong.is_empty());
+        assert_eq!(config.work_dir.as_deref(), Some(Path::new("/work")));
         assert_eq!(
             (
                 config.options.workers.get(),

@@ -3,11 +3,13 @@
 //! Duplicates: an input may come again after a crash or a lost acknowledgement. The loop that calls this asks the
 //! stream for the answer first, and an answer published twice is recorded once; what is done twice is work.
 
+use std::io::Seek as _;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use callfold_kit::audio::{AudioError, Limits, decode};
+use callfold_kit::audio::{AudioError, Limits, decode_reader};
 use callfold_kit::blob::{BlobError, Blobs};
 use callfold_kit::metric::{CounterName, Metrics};
 use callfold_kit::stage::{Failure, Job, Outcome, StageHandler};
@@ -31,16 +33,19 @@ pub struct Handler {
     blobs: Blobs,
     chain: Chain,
     limits: Limits,
+    work_dir: PathBuf,
     metrics: Metrics,
 }
 
 impl Handler {
-    /// A handler that reads recordings from `blobs` and asks the engines of `chain`.
-    pub fn new(blobs: Blobs, chain: Chain, metrics: Metrics) -> Self {
+    /// A handler that reads recordings from `blobs` and asks the engines of `chain`. While a recording is decoded it is
+    /// in a file without a name in `work_dir`; `None`: the system's folder for temporary files.
+    pub fn new(blobs: Blobs, chain: Chain, metrics: Metrics, work_dir: Option<PathBuf>) -> Self {
         Self {
             blobs,
             chain,
             limits: Limits::default(),
+            work_dir: work_dir.unwrap_or_else(std::env::temp_dir),
             metrics,
         }
     }
@@ -66,10 +71,13 @@ impl Handler {
 
     /// The recording's samples. What is in memory twice, is so for one channel at a time.
     async fn audio(&self, input: &RecordingDownloaded) -> Result<Audio16k, Outcome> {
-        let file = tempfile::NamedTempFile::new().map_err(|_| storage("could not make a temporary file"))?;
+        // Without a name: nobody else can open it, and it is gone with the handle even when the process is killed.
+        let file = tempfile::tempfile_in(&self.work_dir)
+            .map_err(|error| storage(format!("could not create a temporary file: {}", error.kind())))?;
+        let mut file = tokio::fs::File::from_std(file);
         match self
             .blobs
-            .get_to_file(&input.blob_key, file.path(), RECORDING_BYTES_MAX)
+            .get_to(&input.blob_key, &mut file, RECORDING_BYTES_MAX)
             .await
         {
             Ok(true) => {}
@@ -85,9 +93,10 @@ impl Handler {
                 return Err(storage(error.to_string()));
             }
         }
-        let limits = self.limits;
+        let (mut file, limits) = (file.into_std().await, self.limits);
         tokio::task::spawn_blocking(move || {
-            let pcm = decode(file.path(), &limits).map_err(unreadable)?;
+            file.rewind().map_err(|error| unreadable(AudioError::Io(error)))?;
+            let pcm = decode_reader(file, &limits).map_err(unreadable)?;
             Audio16k::from_pcm(pcm)
                 .map_err(|error| Outcome::Reject(Failure::new(FailureClass::Invalid, error.to_string())))
         })

@@ -5,6 +5,7 @@
 
 #![deny(unsafe_code)]
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use callfold_kit::Bus;
@@ -46,6 +47,7 @@ pub struct Deps {
 pub struct Transcriber {
     chain: Chain,
     policy: StagePolicy,
+    work_dir: Option<PathBuf>,
     deps: Deps,
     part: Part,
     model: Part,
@@ -53,16 +55,17 @@ pub struct Transcriber {
 
 /// Builds the transcriber. Opens and loads nothing.
 pub fn build(config: &TranscriberConfig, deps: Deps) -> Transcriber {
-    build_with(config.chain(), config.policy.clone(), deps)
+    build_with(config.chain(), config.policy.clone(), deps).work_dir(config.work_dir.clone())
 }
 
-/// As [`build`], with engines of the caller's choice.
+/// As [`build`], with engines of the caller's choice, and with [`Transcriber::work_dir`] unset.
 pub fn build_with(chain: Chain, policy: StagePolicy, deps: Deps) -> Transcriber {
     let part = deps.health.part("transcriber", deps.gates);
     let model = deps.health.part("speech-model", false);
     Transcriber {
         chain,
         policy,
+        work_dir: None,
         deps,
         part,
         model,
@@ -70,6 +73,12 @@ pub fn build_with(chain: Chain, policy: StagePolicy, deps: Deps) -> Transcriber 
 }
 
 impl Transcriber {
+    /// Where recordings are kept while they are decoded; `None`: the system's folder for temporary files.
+    #[must_use]
+    pub fn work_dir(self, work_dir: Option<PathBuf>) -> Self {
+        Self { work_dir, ..self }
+    }
+
     /// Loads the models, then works until the soft stop. An engine that cannot work as it is configured ends the
     /// process with an error.
     pub fn run(self, lifecycle: &Lifecycle) {
@@ -85,11 +94,12 @@ impl Transcriber {
             let Self {
                 chain,
                 policy,
+                work_dir,
                 deps,
                 part,
                 model: _,
             } = self;
-            let handler = Handler::new(deps.blobs, chain, deps.metrics.clone());
+            let handler = Handler::new(deps.blobs, chain, deps.metrics.clone(), work_dir);
             let stage = StageDeps {
                 clock: deps.clock,
                 metrics: deps.metrics,

@@ -10,6 +10,7 @@ use callfold_kit::bus::{Bus, BusError, Kv};
 use callfold_kit::chain::chain;
 use callfold_kit::secret::Secret;
 use callfold_schema::UnixMillis;
+use callfold_schema::subject::BUCKET_SESSIONS;
 use serde::{Deserialize, Serialize};
 
 use super::{TokenHash, new_token};
@@ -17,9 +18,6 @@ use crate::error::ApiError;
 
 /// How long a session lasts, in seconds: 12 hours.
 pub(crate) const SESSION_SECONDS: i64 = 12 * 60 * 60;
-
-/// The bucket.
-const BUCKET: &str = "sessions";
 
 /// How long a look-up is believed without asking the broker again, in milliseconds: a sign-out elsewhere is known here
 /// after that time.
@@ -52,7 +50,7 @@ impl Sessions {
     pub(crate) async fn open_bucket(bus: &Bus) -> Result<Self, BusError> {
         let ttl = Duration::from_secs(SESSION_SECONDS.unsigned_abs());
         Ok(Self {
-            kv: bus.kv(BUCKET, Some(ttl)).await?,
+            kv: bus.kv(BUCKET_SESSIONS, Some(ttl)).await?,
             cache: Mutex::default(),
         })
     }

@@ -230,7 +230,8 @@ impl TestCall<'_> {
         let blob_key = recording_key(&self.sid, &self.recording, Run::FIRST, "wav");
         let file = self.stage.folder.path().join("tone.wav");
         std::fs::write(&file, &audio).unwrap();
-        self.stage.blobs.put_file(&blob_key, &file).await.unwrap();
+        let file = std::fs::File::open(&file).unwrap();
+        self.stage.blobs.put(&blob_key, file).await.unwrap();
         let downloaded = RecordingDownloaded {
             blob_key,
             bytes: audio.len() as u64,

@@ -278,7 +278,7 @@ async fn what_a_file_is_decides_not_what_it_is_called() {
 
 #[tokio::test]
 async fn a_404_is_waited_for_at_first_and_final_later() {
-    let (host, address) = serve((0..3).map(|_| Answer::Status(404)).collect()).await;
+    let (host, address) = serve((0..5).map(|_| Answer::Status(404)).collect()).await;
     let bench = bench(config(&address));
     let url = format!("http://{address}/x");
     let Outcome::Waiting { after, .. } = bench.handle(&url, None).await else {
@@ -290,11 +290,20 @@ async fn a_404_is_waited_for_at_first_and_final_later() {
         panic!("not waiting")
     };
     assert_eq!(after, Duration::from_secs(4));
+    // Old, which may be the clock's or an outage's doing: one 404 is not believed yet.
     bench.clock.advance_ms(120_000);
-    assert_eq!(
-        rejected(bench.handle(&url, None).await).class,
-        FailureClass::NotFound
-    );
+    let mut job = job(&url, None);
+    let mut texts = Vec::new();
+    for attempt in 1..=2 {
+        job.attempt = attempt;
+        let failure = retried(bench.downloader.handle(&job).await);
+        assert_eq!(failure.class, FailureClass::NotFound);
+        texts.push(failure.text);
+    }
+    job.attempt = 3;
+    let failure = rejected(bench.downloader.handle(&job).await);
+    assert_eq!(failure.class, FailureClass::NotFound);
+    assert!(texts.iter().all(|text| *text == failure.text), "{texts:?}");
     host.answers
         .lock()
         .unwrap()
@@ -563,6 +572,43 @@ async fn a_store_that_cannot_be_written_is_retried() {
     std::fs::write(bench.folder.path().join("blobs/CA1"), b"").unwrap();
     let failure = retried(bench.handle(&format!("http://{address}/x"), None).await);
     assert_eq!(failure.class, FailureClass::Storage);
+}
+
+/// A process that is killed cleans nothing up: what has no name needs no cleaning.
+#[tokio::test]
+async fn while_a_download_is_in_progress_the_work_folder_lists_no_file() {
+    let (_host, address) = serve(vec![Answer::Stall]).await;
+    let bench = bench(config(&address));
+    let work = bench.folder.path().join("work");
+    let job = job(&format!("http://{address}/x"), None);
+    let look = async {
+        // Part of the recording is in the file, and the rest never comes.
+        wait_for("the file to be written", async || {
+            open_files(&work).iter().any(|bytes| *bytes > 0).then_some(())
+        })
+        .await;
+        let listed = std::fs::read_dir(&work).unwrap().count();
+        job.cancel.cancel();
+        listed
+    };
+    let (outcome, listed) = tokio::join!(bench.downloader.handle(&job), look);
+    assert!(matches!(outcome, Outcome::Waiting { .. }));
+    assert_eq!(listed, 0);
+    assert!(open_files(&work).is_empty());
+}
+
+/// The sizes of the files in a folder that this process has open, named or not.
+fn open_files(folder: &std::path::Path) -> Vec<u64> {
+    let handles = std::fs::read_dir("/proc/self/fd").unwrap();
+    handles
+        .filter_map(|handle| {
+            // Other tests close theirs meanwhile.
+            let handle = handle.ok()?.path();
+            let to = std::fs::read_link(&handle).ok()?;
+            let size = to.starts_with(folder).then(|| std::fs::metadata(&handle))?;
+            Some(size.ok()?.len())
+        })
+        .collect()
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
 use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt, ObjectStoreScheme};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncSeekExt, AsyncWriteExt};
 use url::Url;
 
 use crate::config::Settings;
@@ -146,12 +146,12 @@ impl Blobs {
         Ok(Self { store })
     }
 
-    /// Stores a file under a key, replacing what is there. Readers see the old one or the new one, whole.
-    pub async fn put_file(&self, key: &str, file: &FilePath) -> Result<(), BlobError> {
+    /// Stores a file, from its first byte, under a key, replacing what is there. Readers see the old one or the new
+    /// one, whole. A handle and no path, because a file that holds a voice has no name while it is worked on.
+    pub async fn put(&self, key: &str, file: std::fs::File) -> Result<(), BlobError> {
         let write = |error: BoxError| BlobError::Write(error);
-        let mut reader = tokio::fs::File::open(file)
-            .await
-            .map_err(|e| write(Box::new(e)))?;
+        let mut reader = tokio::fs::File::from_std(file);
+        reader.rewind().await.map_err(|e| write(Box::new(e)))?;
         let mut writer = BufWriter::with_capacity(Arc::clone(&self.store), Path::from(key), BUFFER_BYTES);
         let copied = tokio::io::copy(&mut reader, &mut writer).await;
         match copied {
@@ -174,8 +174,14 @@ impl Blobs {
         }
     }
 
-    /// Copies a recording into a file, unless it is larger than `bytes_max`; `false` when there is none.
-    pub async fn get_to_file(&self, key: &str, file: &FilePath, bytes_max: u64) -> Result<bool, BlobError> {
+    /// Copies a recording into a file, from where that stands, unless it is larger than `bytes_max`; `false` when there
+    /// is none. After an error the file holds anything.
+    pub async fn get_to(
+        &self,
+        key: &str,
+        file: &mut tokio::fs::File,
+        bytes_max: u64,
+    ) -> Result<bool, BlobError> {
         let Some(mut blob) = self.get(key, None).await? else {
             return Ok(false);
         };
@@ -186,11 +192,10 @@ impl Blobs {
             });
         }
         let read = |error: std::io::Error| BlobError::Read(Box::new(error));
-        let mut writer = tokio::fs::File::create(file).await.map_err(read)?;
         while let Some(bytes) = blob.bytes.next().await {
-            writer.write_all(&bytes?).await.map_err(read)?;
+            file.write_all(&bytes?).await.map_err(read)?;
         }
-        writer.flush().await.map_err(read)?;
+        file.flush().await.map_err(read)?;
         Ok(true)
     }
 
@@ -253,6 +258,10 @@ pub fn create_private_folder(folder: &FilePath) -> std::io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+
+    use tokio::io::AsyncReadExt as _;
+
     use super::*;
 
     #[tokio::test]
@@ -261,9 +270,10 @@ mod tests {
         let blobs =
             Blobs::open(&BlobConfig::folder(&folder.path().join("r")).expect("a path")).expect("opens");
         blobs.check().await.expect("works");
-        let file = folder.path().join("in.wav");
-        std::fs::write(&file, b"0123456789").expect("writes");
-        blobs.put_file("CA1/RE1-0.wav", &file).await.expect("stores");
+        let mut file = tempfile::tempfile().expect("a temporary file");
+        // Written and not rewound: the store takes it from its beginning.
+        file.write_all(b"0123456789").expect("writes");
+        blobs.put("CA1/RE1-0.wav", file).await.expect("stores");
         assert_eq!(blobs.size("CA1/RE1-0.wav").await.expect("reads"), Some(10));
         let part = blobs
             .get("CA1/RE1-0.wav", Some(2..5))
@@ -273,11 +283,14 @@ mod tests {
         assert_eq!((part.range, part.size), (2..5, 10));
         let bytes: Vec<Bytes> = part.bytes.try_collect().await.expect("reads");
         assert_eq!(bytes.concat(), b"234");
-        let out = folder.path().join("out.wav");
-        assert!(blobs.get_to_file("CA1/RE1-0.wav", &out, 10).await.expect("reads"));
-        assert_eq!(std::fs::read(&out).expect("reads"), b"0123456789");
+        let mut out = tokio::fs::File::from_std(tempfile::tempfile().expect("a temporary file"));
+        assert!(blobs.get_to("CA1/RE1-0.wav", &mut out, 10).await.expect("reads"));
+        out.rewind().await.expect("rewinds");
+        let mut copied = Vec::new();
+        out.read_to_end(&mut copied).await.expect("reads");
+        assert_eq!(copied, b"0123456789");
         assert!(matches!(
-            blobs.get_to_file("CA1/RE1-0.wav", &out, 9).await,
+            blobs.get_to("CA1/RE1-0.wav", &mut out, 9).await,
             Err(BlobError::TooLarge {
                 bytes: 10,
                 bytes_max: 9
@@ -286,6 +299,6 @@ mod tests {
         blobs.delete("CA1/RE1-0.wav").await.expect("deletes");
         blobs.delete("CA1/RE1-0.wav").await.expect("deletes what is gone");
         assert!(blobs.get("CA1/RE1-0.wav", None).await.expect("reads").is_none());
-        assert!(!blobs.get_to_file("CA1/RE1-0.wav", &out, 10).await.expect("reads"));
+        assert!(!blobs.get_to("CA1/RE1-0.wav", &mut out, 10).await.expect("reads"));
     }
 }

@@ -20,8 +20,19 @@ use crate::lifecycle::BoxError;
 const POLL_EXPIRES: Duration = Duration::from_secs(20);
 /// How long past its end a request is believed to be alive.
 const POLL_SLACK: Duration = Duration::from_secs(3);
+/// How long the client may take to accept an acknowledgement or a request: while the broker is away it accepts only what
+/// its buffer holds.
+const SEND_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long the answer to "is there anything now" may take.
 const TRY_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// What the client did not accept in time was not sent.
+async fn sent<T, E: Into<BoxError>>(sending: impl Future<Output = Result<T, E>>) -> Result<T, BoxError> {
+    match tokio::time::timeout(SEND_TIMEOUT, sending).await {
+        Ok(sent) => sent.map_err(Into::into),
+        Err(_) => Err("the client could not send to the broker in time".into()),
+    }
+}
 
 /// A delivered message with the means to answer for it.
 pub(crate) struct Delivery {
@@ -55,17 +66,17 @@ impl Delivery {
 
     /// Finished with it.
     pub(crate) async fn ack(&self) -> Result<(), BoxError> {
-        self.acker.ack().await
+        sent(self.acker.ack()).await
     }
 
     /// Still at work.
     pub(crate) async fn progress(&self) -> Result<(), BoxError> {
-        self.acker.ack_with(AckKind::Progress).await
+        sent(self.acker.ack_with(AckKind::Progress)).await
     }
 
     /// Deliver it again after `delay`.
     pub(crate) async fn again_after(&self, delay: Duration) -> Result<(), BoxError> {
-        self.acker.ack_with(AckKind::Nak(Some(delay))).await
+        sent(self.acker.ack_with(AckKind::Nak(Some(delay)))).await
     }
 }
 
@@ -104,7 +115,7 @@ impl Lane {
                 }
             };
         }
-        let mut batch = self.consumer.fetch().max_messages(1).messages().await?;
+        let mut batch = sent(self.consumer.fetch().max_messages(1).messages()).await?;
         match tokio::time::timeout(TRY_TIMEOUT, batch.next()).await {
             Err(_) => Err("the broker did not answer a pull request".into()),
             Ok(None) => Ok(None),
@@ -117,13 +128,8 @@ impl Lane {
     pub(crate) async fn prepare(&mut self) -> Result<(), BoxError> {
         if self.waiting.is_none() {
             self.connections.mark();
-            let batch = self
-                .consumer
-                .batch()
-                .max_messages(1)
-                .expires(POLL_EXPIRES)
-                .messages()
-                .await?;
+            let request = self.consumer.batch().max_messages(1).expires(POLL_EXPIRES);
+            let batch = sent(request.messages()).await?;
             self.waiting = Some((batch, tokio::time::Instant::now() + POLL_EXPIRES + POLL_SLACK));
         }
         Ok(())

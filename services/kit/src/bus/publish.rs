@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_nats::HeaderMap;
 use async_nats::jetstream::context::PublishErrorKind;
-use callfold_schema::NewEvent;
+use callfold_schema::{EncodeError, NewEvent};
 use rand::RngExt;
 
 use super::Bus;
@@ -39,6 +39,7 @@ impl Bus {
             );
         }
         let subject = event.envelope.subject.to_string();
+        let bytes = payload.len();
         let sent = async {
             let ack = self
                 .context
@@ -55,6 +56,11 @@ impl Bus {
             Ok(Err(error)) => match error.kind() {
                 PublishErrorKind::WrongLastSequence => Ok(Published::AlreadyRecorded),
                 PublishErrorKind::TimedOut => Err(PublishError::TimedOut),
+                // The server's bound is on headers and payload together, so an event just below our own may pass it. It
+                // would be refused for ever.
+                PublishErrorKind::MaxPayloadExceeded => {
+                    Err(PublishError::Encode(EncodeError::TooLarge { bytes }))
+                }
                 PublishErrorKind::BrokenPipe => Err(PublishError::Send(Box::new(error))),
                 _ if crate::chain::chain(&error).contains("maximum bytes exceeded") => {
                     Err(PublishError::Full)

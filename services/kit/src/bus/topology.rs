@@ -1,4 +1,5 @@
-//! The stream and the durable consumers: created when they are missing, verified when they are there.
+//! The stream and the durable consumers: created when they are missing, verified when they are there. The stream's bound
+//! is raised to the setting, never lowered.
 //!
 //! Only our own fields are compared, so that an operator may add placement, compression or a description.
 
@@ -83,11 +84,6 @@ fn differences(is: &Config, expected: &Config) -> Vec<String> {
         expected.max_messages_per_subject.to_string(),
     );
     compare(
-        "max_bytes (CALLFOLD_STREAM_BYTES_MAX)",
-        is.max_bytes.to_string(),
-        expected.max_bytes.to_string(),
-    );
-    compare(
         "replicas (CALLFOLD_STREAM_REPLICAS)",
         is.num_replicas.to_string(),
         expected.num_replicas.to_string(),
@@ -119,6 +115,15 @@ fn differences(is: &Config, expected: &Config) -> Vec<String> {
         expected.deny_delete.to_string(),
     );
     compare("sealed", is.sealed.to_string(), expected.sealed.to_string());
+    // A bound below the stream's would refuse events that the others still take; a larger one is set (see below).
+    if is.max_bytes <= 0 {
+        differences.push(format!("max_bytes is unlimited, not {}", expected.max_bytes));
+    } else if is.max_bytes > expected.max_bytes {
+        differences.push(format!(
+            "max_bytes is {}: CALLFOLD_STREAM_BYTES_MAX must be at least what the stream has, not {}",
+            is.max_bytes, expected.max_bytes
+        ));
+    }
     differences
 }
 
@@ -156,6 +161,24 @@ pub(super) async fn create_or_verify_stream(
         return Err(BusError::StreamDiffers(differences));
     }
     let identity = is.metadata.get(IDENTITY).cloned().ok_or(BusError::NotOurs)?;
+    if is.max_bytes >= expected.max_bytes {
+        return Ok((stream, identity));
+    }
+    let mut larger = is.clone();
+    larger.max_bytes = expected.max_bytes;
+    tracing::info!(
+        from = is.max_bytes,
+        to = larger.max_bytes,
+        "the stream CALLS gets a larger bound"
+    );
+    context
+        .update_stream(&larger)
+        .await
+        .map_err(|error| BusError::Stream(Box::new(error)))?;
+    let stream = context
+        .get_stream(STREAM)
+        .await
+        .map_err(|error| BusError::Stream(Box::new(error)))?;
     Ok((stream, identity))
 }
 

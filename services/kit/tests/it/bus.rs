@@ -334,3 +334,32 @@ async fn a_notice_reaches_who_listens() {
     .await;
     assert_eq!(heard, &b"{}"[..]);
 }
+
+#[tokio::test]
+async fn an_event_that_leaves_no_room_for_its_headers_is_too_large_for_good() {
+    let nats = TestNats::start().await;
+    let bus = nats.bus().await;
+    let mut event = crate::support::downloaded("CA1", callfold_schema::Run::FIRST);
+    let mut sized = |bytes: usize| {
+        let callfold_schema::Event::RecordingDownloaded(downloaded) = &mut event.event else {
+            panic!("another event")
+        };
+        downloaded.blob_key.clear();
+        let rest = event.event.encode().unwrap().len();
+        if let callfold_schema::Event::RecordingDownloaded(downloaded) = &mut event.event {
+            downloaded.blob_key = "x".repeat(bytes - rest);
+        }
+        event.clone()
+    };
+    let allowed = callfold_schema::decode::PAYLOAD_BYTES_MAX;
+    // Within our own bound by less than the headers take.
+    let large = sized(allowed - 64);
+    let encoded = large.event.encode().unwrap().len();
+    let error = bus.publish(&large, WAIT).await.unwrap_err();
+    let PublishError::Encode(callfold_schema::EncodeError::TooLarge { bytes }) = &error else {
+        panic!("{error:?}")
+    };
+    assert_eq!(*bytes, encoded);
+    assert!(!error.is_transient());
+    publish(&bus, &sized(allowed - 4_096)).await;
+}

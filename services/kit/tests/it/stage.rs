@@ -276,7 +276,8 @@ async fn a_message_that_kills_its_workers_ends() {
         ..impatient(1)
     };
     let stuck = Scripted::stuck(DOWNLOAD);
-    for worker in 1..=2 {
+    // A loss is only inferred: it takes twice the attempts.
+    for worker in 1..=4 {
         let running = Running::start(&bus, &stuck, policy.clone());
         stuck.wait_for_begun(worker).await;
         running.crash().await;
@@ -294,10 +295,170 @@ async fn a_message_that_kills_its_workers_ends() {
         shape,
         [
             (1, FailureClass::WorkerLost, true),
-            (2, FailureClass::WorkerLost, false)
+            (2, FailureClass::WorkerLost, true),
+            (3, FailureClass::WorkerLost, true),
+            (4, FailureClass::WorkerLost, false)
         ]
     );
     assert_eq!(handler.begun(), []);
+}
+
+#[tokio::test]
+async fn a_message_that_waited_and_then_kills_its_workers_ends() {
+    let nats = TestNats::start().await;
+    let bus = nats.bus().await;
+    publish(&bus, &ready("CA1")).await;
+    let policy = StagePolicy {
+        attempts_max: 1,
+        ..impatient(1)
+    };
+    let handler = Scripted::new(DOWNLOAD, |job| async move {
+        if job.delivery > 1 {
+            std::future::pending::<()>().await;
+        }
+        Outcome::Waiting {
+            text: "the media is not there yet".to_owned(),
+            after: Duration::from_millis(1),
+        }
+    });
+    for worker in 1..=2 {
+        let running = Running::start(&bus, &handler, policy.clone());
+        handler.wait_for_begun(1 + worker).await;
+        running.crash().await;
+    }
+    let running = Running::start(&bus, &handler, policy);
+    settled(&nats, "download_new", 0).await;
+    running.stop().await;
+    let shape: Vec<_> = failures(&bus, DOWNLOAD, "CA1")
+        .await
+        .iter()
+        .map(|(n, f)| (*n, f.class, f.delivery, f.next_attempt_at.is_some()))
+        .collect();
+    assert_eq!(
+        shape,
+        [
+            (0, FailureClass::NotYet, 1, true),
+            (1, FailureClass::WorkerLost, 2, true),
+            (2, FailureClass::WorkerLost, 3, false)
+        ]
+    );
+    assert_eq!(handler.begun().len(), 3);
+}
+
+#[tokio::test]
+async fn processes_that_look_in_turn_whether_a_message_can_be_worked_on_lose_no_worker() {
+    let nats = TestNats::start().await;
+    let (one, other) = (nats.bus().await, nats.bus().await);
+    let looks = Arc::new(Semaphore::new(20));
+    let worker = || {
+        let looks = Arc::clone(&looks);
+        Scripted::new(DOWNLOAD, move |job| {
+            let there = looks.try_acquire().map(|look| look.forget()).is_err();
+            async move {
+                // A failure first: its delivery is not the one before those that look.
+                if job.delivery == 1 {
+                    return Outcome::Retry(unavailable());
+                }
+                if there {
+                    return Outcome::done(answer_of(DOWNLOAD));
+                }
+                Outcome::Waiting {
+                    text: "the media is not there yet".to_owned(),
+                    after: Duration::from_millis(1),
+                }
+            }
+        })
+    };
+    let (first, second) = (worker(), worker());
+    let running = [
+        Running::start(&one, &first, policy(1)),
+        Running::start(&other, &second, policy(1)),
+    ];
+    wait_for("both to ask for work", async || {
+        let asking = wait_for("the consumer", async || {
+            raw(&nats)
+                .await
+                .get_consumer_from_stream::<async_nats::jetstream::consumer::pull::Config, _, _>(
+                    "download_new",
+                    "CALLS",
+                )
+                .await
+                .ok()
+        })
+        .await;
+        (asking.cached_info().num_waiting == 2).then_some(())
+    })
+    .await;
+    publish(&one, &ready("CA1")).await;
+    wait_for_answer(&one, DOWNLOAD, "CA1", Run::FIRST).await;
+    settled(&nats, "download_new", 0).await;
+    for running in running {
+        running.stop().await;
+    }
+    let told: Vec<_> = failures(&one, DOWNLOAD, "CA1")
+        .await
+        .iter()
+        .map(|(n, f)| (*n, f.class))
+        .collect();
+    assert_eq!(told, [(0, FailureClass::NotYet), (1, FailureClass::Unavailable)]);
+    assert!(!first.begun().is_empty() && !second.begun().is_empty());
+    // What is settled leaves no note with the one that settled it.
+    let notes = one.kv("redeliveries", None).await.unwrap();
+    assert_eq!(notes.get("download_1").await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_message_that_is_handed_back_at_a_stop_is_no_lost_worker() {
+    let nats = TestNats::start().await;
+    let bus = nats.bus().await;
+    let gate = Arc::new(Semaphore::new(0));
+    let busy = Scripted::new(Stage::Transcribe, {
+        let gate = Arc::clone(&gate);
+        move |_| {
+            let gate = Arc::clone(&gate);
+            async move {
+                gate.acquire().await.unwrap().forget();
+                Outcome::done(answer_of(Stage::Transcribe))
+            }
+        }
+    });
+    // One slot: when the first message takes it, the request for re-runs stands, and what answers it is held.
+    let running = Running::start(&bus, &busy, policy(1));
+    tokio::time::timeout(WAIT, running.health.ready()).await.unwrap();
+    wait_for("both requests to stand", async || {
+        let waiting = [
+            consumer_info(&nats, "transcribe_new").await,
+            consumer_info(&nats, "transcribe_again").await,
+        ];
+        waiting.iter().all(|info| info.num_waiting == 1).then_some(())
+    })
+    .await;
+    let again = Run(1_795_341_600_000_001);
+    publish(&bus, &crate::support::downloaded("CA1", Run::FIRST)).await;
+    busy.wait_for_begun(1).await;
+    publish(&bus, &crate::support::downloaded("CA1", again)).await;
+    wait_for("the re-run to be delivered", async || {
+        (consumer_info(&nats, "transcribe_again").await.num_ack_pending == 1).then_some(())
+    })
+    .await;
+    running.soft.cancel();
+    gate.add_permits(1);
+    running.ended().await.unwrap();
+    assert_eq!(busy.begun().len(), 1);
+    // Another process: it has nothing but what was recorded and noted.
+    let other = nats.bus().await;
+    let handler = Scripted::done(Stage::Transcribe);
+    let running = Running::start(&other, &handler, policy(1));
+    wait_for_answer(&other, Stage::Transcribe, "CA1", again).await;
+    settled(&nats, "transcribe_again", 0).await;
+    running.stop().await;
+    let attempts: Vec<u32> = handler.begun().iter().map(|begun| begun.attempt).collect();
+    assert_eq!(attempts, [1]);
+    assert_eq!(
+        kinds(&nats).await.len(),
+        4,
+        "two inputs and two answers, no failure"
+    );
 }
 
 #[tokio::test]
@@ -555,4 +716,48 @@ async fn a_handler_sees_the_hard_stop() {
         next.begun().iter().map(|begun| begun.attempt).collect::<Vec<_>>(),
         [1]
     );
+}
+
+#[tokio::test]
+async fn a_stop_ends_while_the_broker_is_away_and_the_client_takes_nothing() {
+    let nats = TestNats::start().await;
+    let bus = nats.bus().await;
+    let handler = Scripted::new(DOWNLOAD, |job| async move {
+        job.cancel.cancelled().await;
+        Outcome::Waiting {
+            text: "stopped".to_owned(),
+            after: Duration::ZERO,
+        }
+    });
+    let running = Running::start(&bus, &handler, policy(1));
+    publish(&bus, &ready("CA1")).await;
+    handler.wait_for_begun(1).await;
+    nats.broker().kill_and_hold().await;
+    // Until the client's buffer is full.
+    wait_for("the client to take nothing more", async || {
+        let notice = bus.notify("callfold.test", "x".into());
+        match tokio::time::timeout(Duration::from_millis(200), notice).await {
+            Err(_) => Some(()),
+            Ok(_) => {
+                for _ in 0..500 {
+                    let notice = bus.notify("callfold.test", "x".into());
+                    if tokio::time::timeout(Duration::from_millis(200), notice)
+                        .await
+                        .is_err()
+                    {
+                        return Some(());
+                    }
+                }
+                None
+            }
+        }
+    })
+    .await;
+    running.soft.cancel();
+    running.hard.cancel();
+    // Far below the minute that other tests wait: nothing of it waits for the broker.
+    tokio::time::timeout(Duration::from_secs(15), running.ended())
+        .await
+        .expect("the stop ends")
+        .unwrap();
 }

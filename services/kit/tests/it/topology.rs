@@ -68,7 +68,7 @@ async fn a_stream_that_differs_is_refused_with_every_difference_by_name() {
         ]
     );
     assert!(error.to_string().contains("nats stream edit CALLS"), "{error}");
-    // Another bound than the one that was set is a difference like any other.
+    // The setting has to be at least the bound that the stream has.
     let other = nats.config();
     let error = Bus::connect(&BusConfig {
         stream_bytes_max: 1 << 29,
@@ -80,9 +80,40 @@ async fn a_stream_that_differs_is_refused_with_every_difference_by_name() {
     assert!(
         error
             .to_string()
-            .contains("CALLFOLD_STREAM_BYTES_MAX) is 1073741824, not 536870912"),
+            .contains("max_bytes is 1073741824: CALLFOLD_STREAM_BYTES_MAX must be at least what the stream has, not 536870912"),
         "{error}"
     );
+}
+
+#[tokio::test]
+async fn a_larger_bound_is_set_at_the_start_and_a_smaller_one_is_refused() {
+    let nats = TestNats::start().await;
+    let identity = nats.bus().await.stream_identity().to_owned();
+    let context = raw(&nats).await;
+    let config = async || {
+        let stream = context.get_stream("CALLS").await.unwrap();
+        stream.cached_info().config.clone()
+    };
+    let before = config().await;
+    let bound = |stream_bytes_max| BusConfig {
+        stream_bytes_max,
+        ..nats.config()
+    };
+    let larger = Bus::connect(&bound(1 << 31)).await.unwrap();
+    assert_eq!(larger.stream_identity(), identity);
+    let after = config().await;
+    assert_eq!(after.max_bytes, 1 << 31);
+    assert_eq!((after.subjects, after.max_age), (before.subjects, before.max_age));
+    // Another difference is refused, and then nothing is changed.
+    let mut foreign = config().await;
+    foreign.discard = DiscardPolicy::Old;
+    context.update_stream(&foreign).await.unwrap();
+    let error = Bus::connect(&bound(1 << 32)).await.err().unwrap();
+    let BusError::StreamDiffers(differences) = &error else {
+        panic!("{error:?}")
+    };
+    assert_eq!(differences, &["discard is Old, not New"]);
+    assert_eq!(config().await.max_bytes, 1 << 31);
 }
 
 #[tokio::test]

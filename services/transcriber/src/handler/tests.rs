@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
@@ -70,17 +71,18 @@ impl Setup {
     }
 
     fn handler(&self, engines: Vec<Arc<dyn Engine>>) -> Handler {
-        Handler::new(self.blobs.clone(), Chain::new(engines), Metrics::new())
+        Handler::new(self.blobs.clone(), Chain::new(engines), Metrics::new(), None)
     }
 
     async fn store(&self, key: &str, bytes: &[u8]) {
-        let file = self.folder.path().join("upload");
-        std::fs::write(&file, bytes).unwrap();
-        self.blobs.put_file(key, &file).await.unwrap();
+        let mut file = tempfile::tempfile_in(self.folder.path()).unwrap();
+        file.write_all(bytes).unwrap();
+        self.blobs.put(key, file).await.unwrap();
     }
 
     async fn store_sample(&self, key: &str, name: &str) {
-        self.blobs.put_file(key, &assets().join(name)).await.unwrap();
+        let file = std::fs::File::open(assets().join(name)).unwrap();
+        self.blobs.put(key, file).await.unwrap();
     }
 }
 
