@@ -958,7 +958,8 @@ impl Context {
             )
         });
         let event = StageFailed {
-            attempts_max: self.policy.attempts_max,
+            // Lost workers may have used up more than the handler's own failures could.
+            attempts_max: self.policy.attempts_max.max(attempt),
             class: failure.class,
             text: failure.text,
             next_attempt_at,
@@ -1063,7 +1064,7 @@ impl Context {
         attempts += 1;
         let last_attempt = attempts >= self.policy.attempts_max.saturating_mul(LOST_FACTOR);
         let lost = StageFailed {
-            attempts_max: self.policy.attempts_max,
+            attempts_max: self.policy.attempts_max.max(attempts),
             class: FailureClass::WorkerLost,
             text: "the worker stopped without an answer".to_owned(),
             next_attempt_at: (!last_attempt).then_some(now),

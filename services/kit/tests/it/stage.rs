@@ -300,6 +300,10 @@ async fn a_message_that_kills_its_workers_ends() {
             (4, FailureClass::WorkerLost, false)
         ]
     );
+    assert!(
+        told.iter().all(|(n, f)| f.attempts_max >= *n),
+        "attempt 3 of 2: {told:?}"
+    );
     assert_eq!(handler.begun(), []);
 }
 
