@@ -5,13 +5,15 @@ use serde::Serialize;
 use crate::envelope::{Envelope, Record};
 use crate::event::{
     CallEndedV1, CallStartedV1, Event, Payload, RecordingDownloadedV1, RecordingMissingV1, RecordingReadyV1,
-    RecordingStartedV1, StageFailedV1, SummaryReadyV1, TranscriptReadyV1,
+    RecordingStartedV1, StageFailedV1, StageFailedV2, SummaryReadyV1, SummaryReadyV2, TranscriptReadyV1,
+    TranscriptReadyV2,
 };
 use crate::id::{CallSid, Lane, Run, UnixMillis};
 use crate::kind::EventKind;
 use crate::subject::{
     HEADER_CAUSE, HEADER_KIND, HEADER_TIME, HEADER_TRACEPARENT, HEADER_VERSION, Key, RawSubject, Subject,
 };
+use crate::upcast::{stage_failed_v1_to_v2, summary_ready_v1_to_v2, transcript_ready_v1_to_v2};
 
 /// The longest payload that is written or read, in bytes: `max_payload` of the broker.
 pub const PAYLOAD_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -177,16 +179,16 @@ pub fn newest_version(kind: EventKind) -> u16 {
         EventKind::RecordingReady => RecordingReadyV1::VERSION,
         EventKind::RecordingMissing => RecordingMissingV1::VERSION,
         EventKind::RecordingDownloaded => RecordingDownloadedV1::VERSION,
-        EventKind::TranscriptReady => TranscriptReadyV1::VERSION,
-        EventKind::SummaryReady => SummaryReadyV1::VERSION,
-        EventKind::StageFailed => StageFailedV1::VERSION,
+        EventKind::TranscriptReady => TranscriptReadyV2::VERSION,
+        EventKind::SummaryReady => SummaryReadyV2::VERSION,
+        EventKind::StageFailed => StageFailedV2::VERSION,
     }
 }
 
 /// Reads a payload of any version and lifts it to the newest one.
 ///
-/// One arm for each (kind, version). Every kind is at version 1; the arm of an old version decodes the old type and
-/// calls one function a step (`call_started_v1_to_v2`), so that handlers and the fold know only the newest.
+/// One arm for each (kind, version). The arm of an old version decodes the old type and calls one function a step
+/// (`stage_failed_v1_to_v2`), so that handlers and the fold know only the newest.
 pub fn decode_event(kind: EventKind, version: u16, bytes: &[u8]) -> Result<Event, Unreadable> {
     match (kind, version) {
         (EventKind::CallStarted, 1) => decode_payload::<CallStartedV1>(bytes).map(Event::CallStarted),
@@ -203,11 +205,20 @@ pub fn decode_event(kind: EventKind, version: u16, bytes: &[u8]) -> Result<Event
         (EventKind::RecordingDownloaded, 1) => {
             decode_payload::<RecordingDownloadedV1>(bytes).map(Event::RecordingDownloaded)
         }
-        (EventKind::TranscriptReady, 1) => {
-            decode_payload::<TranscriptReadyV1>(bytes).map(Event::TranscriptReady)
+        (EventKind::TranscriptReady, 1) => decode_payload::<TranscriptReadyV1>(bytes)
+            .map(transcript_ready_v1_to_v2)
+            .map(Event::TranscriptReady),
+        (EventKind::TranscriptReady, 2) => {
+            decode_payload::<TranscriptReadyV2>(bytes).map(Event::TranscriptReady)
         }
-        (EventKind::SummaryReady, 1) => decode_payload::<SummaryReadyV1>(bytes).map(Event::SummaryReady),
-        (EventKind::StageFailed, 1) => decode_payload::<StageFailedV1>(bytes).map(Event::StageFailed),
+        (EventKind::SummaryReady, 1) => decode_payload::<SummaryReadyV1>(bytes)
+            .map(summary_ready_v1_to_v2)
+            .map(Event::SummaryReady),
+        (EventKind::SummaryReady, 2) => decode_payload::<SummaryReadyV2>(bytes).map(Event::SummaryReady),
+        (EventKind::StageFailed, 1) => decode_payload::<StageFailedV1>(bytes)
+            .map(stage_failed_v1_to_v2)
+            .map(Event::StageFailed),
+        (EventKind::StageFailed, 2) => decode_payload::<StageFailedV2>(bytes).map(Event::StageFailed),
         (_, 0) => Err(Unreadable::Malformed {
             reason: "there is no version 0",
         }),

@@ -53,7 +53,7 @@ impl Message {
 
     fn failed() -> Self {
         let event =
-            decode_event(EventKind::StageFailed, 1, &example(EventKind::StageFailed)).expect("decodes");
+            decode_event(EventKind::StageFailed, 2, &example(EventKind::StageFailed)).expect("decodes");
         let key = Key::failure(recording(), Run(7), Stage::Download, 2);
         Self::of(&NewEvent::new(call(), key, UnixMillis(1_795_341_600_000), event))
     }
@@ -244,14 +244,14 @@ fn bytes_cut_at_any_length_and_bytes_left_over_are_malformed() {
     for kind in EventKind::ALL.iter().copied() {
         let whole = example(kind);
         for length in 0..whole.len() {
-            let cut = decode_event(kind, 1, &whole[..length]);
+            let cut = decode_event(kind, newest_version(kind), &whole[..length]);
             assert!(
                 matches!(cut, Err(Unreadable::Malformed { .. })),
                 "{kind} cut to {length} bytes: {cut:?}"
             );
         }
         for rest in [&[0][..], &[0xff], &whole] {
-            let longer = decode_event(kind, 1, &[&whole, rest].concat());
+            let longer = decode_event(kind, newest_version(kind), &[&whole, rest].concat());
             assert!(
                 matches!(longer, Err(Unreadable::Malformed { .. })),
                 "{kind}: {longer:?}"
@@ -528,11 +528,11 @@ proptest! {
 
     #[test]
     fn random_bytes_never_panic(kind in prop::sample::select(EventKind::ALL.to_vec()), bytes in prop::collection::vec(any::<u8>(), 0..512)) {
-        match decode_event(kind, 1, &bytes) {
+        match decode_event(kind, newest_version(kind), &bytes) {
             // What decodes has a normal form that decodes to the same.
             Ok(event) => {
                 let again = event.encode().expect("small");
-                let decoded = decode_event(kind, 1, &again).expect("what is written is read");
+                let decoded = decode_event(kind, newest_version(kind), &again).expect("what is written is read");
                 prop_assert_eq!(decoded.encode().expect("small"), again);
             }
             Err(error) => prop_assert!(!error.is_newer()),
@@ -544,7 +544,7 @@ proptest! {
         let mut bytes = example(kind);
         let at = at.index(bytes.len());
         bytes[at] = byte;
-        if let Err(error) = decode_event(kind, 1, &bytes) {
+        if let Err(error) = decode_event(kind, newest_version(kind), &bytes) {
             prop_assert!(!error.is_newer());
         }
     }

@@ -4,16 +4,16 @@
 //! The example is written by hand; `CALLFOLD_WRITE_GOLDEN=1 cargo test -p callfold-schema --test golden` writes the other
 //! files of a new version from it, and never over one that is there.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use callfold_schema::decode::{decode_payload, encode, newest_version};
 use callfold_schema::event::{
-    CallEndedV1, CallStartedV1, FailureClass, MissingReason, Payload, RecordingDownloadedV1,
-    RecordingMissingV1, RecordingReadyV1, RecordingStartedV1, StageFailedV1, SummaryReadyV1,
-    TranscriptReadyV1,
+    CallEndedV1, CallStartedV1, FailureClass, FailureClassV1, MissingReason, Payload, RecordingDownloadedV1,
+    RecordingMissingV1, RecordingReadyV1, RecordingStartedV1, Speaker, StageFailedV1, StageFailedV2,
+    SummaryReadyV1, SummaryReadyV2, TranscriptReadyV1, TranscriptReadyV2, Urgency,
 };
-use callfold_schema::{EventKind, decode_event};
+use callfold_schema::{EventKind, Writing, decode_event};
 use serde_json::Value;
 
 /// One released version of one kind.
@@ -57,6 +57,9 @@ fn releases() -> Vec<Release> {
         release::<TranscriptReadyV1>(),
         release::<SummaryReadyV1>(),
         release::<StageFailedV1>(),
+        release::<TranscriptReadyV2>(),
+        release::<SummaryReadyV2>(),
+        release::<StageFailedV2>(),
     ]
 }
 
@@ -227,6 +230,7 @@ fn nothing_else_lies_beside_the_golden_files() {
     for release in &releases {
         expected.extend(["schema.json", "example.json", "example.postcard"].map(|what| release.path(what)));
         let newest = newest_version(release.kind);
+        expected.extend((1..release.version).map(|to| release.path(&format!("as-v{to}.json"))));
         expected.extend((release.version + 1..=newest).map(|to| release.path(&format!("as-v{to}.json"))));
     }
     for kind in std::fs::read_dir(events()).expect("the folder of golden files") {
@@ -244,20 +248,82 @@ fn nothing_else_lies_beside_the_golden_files() {
 /// Postcard writes a variant as its number: the order of these lists is part of the released versions.
 #[test]
 fn variants_keep_their_numbers_and_names() {
-    for (number, class) in FailureClass::ALL.into_iter().enumerate() {
-        assert_eq!(
-            encode(&class).expect("one byte"),
-            [u8::try_from(number).expect("few")]
-        );
-        assert_eq!(serde_json::to_value(class).expect("JSON"), class.token());
+    fn numbered<T: serde::Serialize>(variants: impl IntoIterator<Item = (T, &'static str)>) {
+        for (number, (variant, token)) in variants.into_iter().enumerate() {
+            assert_eq!(
+                encode(&variant).expect("one byte"),
+                [u8::try_from(number).expect("few")]
+            );
+            assert_eq!(serde_json::to_value(variant).expect("JSON"), token);
+        }
     }
-    for (number, reason) in MissingReason::ALL.into_iter().enumerate() {
-        assert_eq!(
-            encode(&reason).expect("one byte"),
-            [u8::try_from(number).expect("few")]
-        );
-        assert_eq!(serde_json::to_value(reason).expect("JSON"), reason.token());
+    numbered(FailureClass::ALL.map(|class| (class, class.token())));
+    numbered(MissingReason::ALL.map(|reason| (reason, reason.token())));
+    numbered(Speaker::ALL.map(|speaker| (speaker, speaker.token())));
+    numbered(Urgency::ALL.map(|urgency| (urgency, urgency.token())));
+    // Version 1 of the events knew the first thirteen classes.
+    let first = [
+        FailureClassV1::NotYet,
+        FailureClassV1::Network,
+        FailureClassV1::Timeout,
+        FailureClassV1::RateLimited,
+        FailureClassV1::Unavailable,
+        FailureClassV1::Credentials,
+        FailureClassV1::NotFound,
+        FailureClassV1::Refused,
+        FailureClassV1::NotAllowed,
+        FailureClassV1::Invalid,
+        FailureClassV1::Storage,
+        FailureClassV1::WorkerLost,
+        FailureClassV1::Internal,
+    ];
+    numbered(first.into_iter().zip(FailureClass::ALL.map(FailureClass::token)));
+}
+
+/// While processes of the release before this one run, events can be written as it wrote them.
+#[test]
+fn what_is_written_for_the_release_before_is_what_it_would_have_written() {
+    let newest: BTreeMap<EventKind, u16> = EventKind::ALL
+        .iter()
+        .map(|kind| (*kind, newest_version(*kind)))
+        .collect();
+    for release in releases() {
+        let bytes = (release.bytes)(&read_example(&release));
+        let event = decode_event(release.kind, release.version, &bytes).expect("a golden file decodes");
+        let now = event.encode_as(Writing::Newest).expect("small");
+        assert_eq!(now.version, newest[&release.kind]);
+        assert_eq!(now.payload, event.encode().expect("small"));
+        let before = event.encode_as(Writing::Previous).expect("small");
+        // The release before this one knew version 1 of every kind.
+        assert_eq!(before.version, 1, "{}", release.kind);
+        if release.version == 1 {
+            assert_eq!(
+                before.payload, bytes,
+                "{}: nothing is lost on the way",
+                release.kind
+            );
+        } else {
+            // What both versions can say is the same, and only that is read back.
+            let kept = release.path("as-v1.json");
+            let older = decode_v1(release.kind, &before.payload);
+            assert_eq!(
+                older,
+                read_json(&kept, &golden(&kept, &pretty(&older))),
+                "{}",
+                kept.display()
+            );
+            decode_event(release.kind, 1, &before.payload).expect("the older version is read as well");
+        }
     }
+}
+
+fn decode_v1(kind: EventKind, bytes: &[u8]) -> Value {
+    let releases = releases();
+    let first = releases
+        .iter()
+        .find(|release| release.kind == kind && release.version == 1)
+        .expect("every kind has a version 1");
+    (first.json)(bytes)
 }
 
 #[test]

@@ -42,6 +42,10 @@ pub fn lead_view(state: &LeadState) -> Result<Lead, StateError> {
         summary: None,
         summary_title: None,
         summary_points: Vec::new(),
+        caller_name: None,
+        callback_number: None,
+        topic: None,
+        urgency: None,
         engines: Engines::default(),
         failed_engines: Vec::new(),
         run: shown.run,
@@ -249,12 +253,27 @@ impl Facts {
 
     /// Why there is no message, when no recording is left that is not missing.
     fn no_message(&self) -> Option<NoMessage> {
+        if self.took_no_message() {
+            return Some(NoMessage {
+                reason: NoMessageReason::NotRecorded,
+                error_code: None,
+            });
+        }
         let named = self
             .recordings
             .values()
             .flat_map(|recording| &recording.missing)
             .map(|fact| (fact, true));
         earliest_reason(named.chain(self.of_the_call()))
+    }
+
+    /// The number takes no messages, and the call is over as far as is known. Nothing is waited for then.
+    fn took_no_message(&self) -> bool {
+        let takes_none = self
+            .started
+            .as_ref()
+            .is_some_and(|fact| fact.data.record_max_s == 0);
+        takes_none && self.recordings.is_empty() && (self.ended.is_some() || !self.missing.is_empty())
     }
 
     fn of_the_call(&self) -> impl Iterator<Item = (&Fact<RecordingMissing>, bool)> {
@@ -628,6 +647,7 @@ fn tell_texts(lead: &mut Lead, recordings: &[(&RecordingSid, &RecordingFacts)], 
                     start_ms: segment.start_ms,
                     end_ms: segment.end_ms,
                     channel: segment.channel,
+                    speaker: segment.speaker,
                     text: segment.text.clone(),
                     // A number that is none has no JSON, and would not be equal to itself.
                     confidence: segment.confidence.filter(|confidence| confidence.is_finite()),
@@ -641,6 +661,7 @@ fn tell_texts(lead: &mut Lead, recordings: &[(&RecordingSid, &RecordingFacts)], 
                 lead.summary_title = Some(summary.title.clone());
             }
             lead.summary_points.extend(summary.points.iter().cloned());
+            tell_said(lead, summary);
             name_engine(&mut summarizers, &summary.engine, &summary.model);
             tell_failed_engines(lead, sid, Stage::Summarize, &summary.failed_engines);
         }
@@ -649,6 +670,24 @@ fn tell_texts(lead: &mut Lead, recordings: &[(&RecordingSid, &RecordingFacts)], 
     lead.summary = (!summaries.is_empty()).then(|| summaries.join("\n"));
     lead.engines.transcribe = (!transcribers.is_empty()).then(|| transcribers.join(", "));
     lead.engines.summarize = (!summarizers.is_empty()).then(|| summarizers.join(", "));
+}
+
+/// What the caller said besides; of several recordings, the first that has it.
+fn tell_said(lead: &mut Lead, summary: &SummaryReady) {
+    let said = |text: &Option<String>| {
+        let text = text.as_deref().map(str::trim).filter(|text| !text.is_empty());
+        text.map(str::to_owned)
+    };
+    if lead.caller_name.is_none() {
+        lead.caller_name = said(&summary.caller_name);
+    }
+    if lead.callback_number.is_none() {
+        lead.callback_number = said(&summary.callback_number).map(|number| number.as_str().into());
+    }
+    if lead.topic.is_none() {
+        lead.topic = said(&summary.topic);
+    }
+    lead.urgency = lead.urgency.or(summary.urgency);
 }
 
 fn name_engine(names: &mut Vec<String>, engine: &str, model: &str) {
@@ -669,6 +708,7 @@ fn tell_failed_engines(lead: &mut Lead, sid: &RecordingSid, stage: Stage, failed
             recording_sid: sid.clone(),
             stage,
             engine: failure.engine.clone(),
+            model: failure.model.clone(),
             class: failure.class,
             text: failure.text.clone(),
             elapsed_ms: failure.elapsed_ms,

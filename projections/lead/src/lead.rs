@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use callfold_schema::event::{FailureClass, MissingReason};
+use callfold_schema::event::{FailureClass, MissingReason, Speaker, Urgency};
 use callfold_schema::{CallSid, PhoneNumber, RecordingSid, Run, Stage, UnixMillis};
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -124,6 +124,8 @@ tokens! {
         DeadlinePassed = "deadline_passed",
         /// There is a recording and no speech in it.
         Silent = "silent",
+        /// The number takes no messages.
+        NotRecorded = "not_recorded",
     }
 }
 
@@ -338,6 +340,8 @@ pub struct LeadSegment {
     pub end_ms: u64,
     /// The channel, from 0.
     pub channel: u8,
+    /// Who said it; known for recordings of two channels only.
+    pub speaker: Option<Speaker>,
     /// What was said.
     pub text: String,
     /// 0 to 1, where the engine says it.
@@ -363,7 +367,7 @@ pub struct Engines {
     pub summarize: Option<String>,
 }
 
-/// An engine that was tried before the one that answered.
+/// An engine that gave no answer where another one did: it failed, was resting, or was overtaken.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct FailedEngine {
     /// The recording.
@@ -372,11 +376,14 @@ pub struct FailedEngine {
     pub stage: Stage,
     /// The engine.
     pub engine: String,
-    /// The class of its failure.
+    /// Its model; empty where it is not known.
+    #[serde(default)]
+    pub model: String,
+    /// Why there was no answer.
     pub class: FailureClass,
-    /// The failure in words.
+    /// The reason in words.
     pub text: String,
-    /// How long it was tried, in milliseconds.
+    /// How long it was tried, in milliseconds; 0 for one that was not asked.
     pub elapsed_ms: u64,
 }
 
@@ -425,9 +432,17 @@ pub struct Lead {
     pub summary_title: Option<String>,
     /// The points of all recordings.
     pub summary_points: Vec<String>,
+    /// The name the caller said; of several recordings, the first that has one (so with the three below).
+    pub caller_name: Option<String>,
+    /// The number the caller said to call back at, as it is dialled: digits, after a `+` where that was said.
+    pub callback_number: Option<PhoneNumber>,
+    /// What it is about, in a few words.
+    pub topic: Option<String>,
+    /// How soon the caller needs an answer.
+    pub urgency: Option<Urgency>,
     /// Who made them.
     pub engines: Engines,
-    /// Who was tried before.
+    /// Who gave no answer, recording by recording, in the order in which they were begun.
     pub failed_engines: Vec<FailedEngine>,
     /// The run that is shown.
     pub run: Run,

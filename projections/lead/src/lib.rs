@@ -23,4 +23,4 @@ pub use state::{LeadState, StateError, StateEvent};
 
 /// Which fold made a row. Raised whenever the same events give another row or another state; tables folded by an
 /// older one are folded again.
-pub const FOLD_VERSION: u32 = 1;
+pub const FOLD_VERSION: u32 = 2;

@@ -7,6 +7,8 @@
 //!   whatever else was said and whenever. A `recording_missing` without a recording speaks of all recordings of the call
 //!   that are not ready.
 //! - *Several reasons*: the live one, then the one that names a recording, then the earliest ([`NoMessageRank`]).
+//! - *Nothing was to be recorded* (`record_max_s` 0): the end of the call is the end of the lead, whatever is missing;
+//!   a recording that exists all the same counts as any other.
 //! - *Recordings* are joined by their start: Twilio's clock, else the time of the first event heard of them.
 //! - *Missing `call_started`*: the lead stands with empty numbers, its time is that of the first event.
 //! - *Later output implies earlier*: a transcript without its `recording_downloaded` means that the download was done.

@@ -4,7 +4,8 @@
 
 use callfold_schema::event::{
     CallEnded, CallStarted, Caller, EngineFailure, FailureClass, MissingReason, RecordingDownloaded,
-    RecordingMissing, RecordingReady, RecordingStarted, Segment, StageFailed, SummaryReady, TranscriptReady,
+    RecordingMissing, RecordingReady, RecordingStarted, Segment, Speaker, StageFailed, SummaryReady,
+    TranscriptReady, Urgency,
 };
 use callfold_schema::{CallSid, Event, Key, NewEvent, Record, RecordingSid, Run, Stage, UnixMillis};
 use proptest::prelude::*;
@@ -135,6 +136,7 @@ fn transcript(s: i64, recording: &str, run: u64, text: &str) -> Record {
         start_ms: 0,
         end_ms: 2_100,
         channel: 0,
+        speaker: None,
         text: text.into(),
         confidence: None,
         words: vec![],
@@ -147,10 +149,12 @@ fn transcript(s: i64, recording: &str, run: u64, text: &str) -> Record {
         model: "ggml-micro-he".into(),
         failed_engines: vec![EngineFailure {
             engine: "google".into(),
+            model: "chirp_3".into(),
             class: FailureClass::Credentials,
             text: "no key".into(),
             elapsed_ms: 1,
         }],
+        pieces: 1,
         audio_ms: 24_000,
         elapsed_ms: 900,
     };
@@ -162,10 +166,16 @@ fn summary(s: i64, recording: &str, run: u64, title: &str) -> Record {
         title: title.into(),
         points: vec![format!("{title} 1"), format!("{title} 2")],
         text: format!("{title}: both points"),
+        caller_name: None,
+        callback_number: None,
+        topic: None,
+        urgency: None,
         engine: "extractive".into(),
         model: String::new(),
         prompt_version: 1,
         failed_engines: vec![],
+        parts: 1,
+        tries: 0,
         tokens_in: None,
         tokens_out: None,
         elapsed_ms: 4,
@@ -200,6 +210,38 @@ fn states(lead: &Lead) -> [StageState; 3] {
         lead.stages.transcribe.state,
         lead.stages.summarize.state,
     ]
+}
+
+/// A summary that says more than headline and points.
+fn with_said(
+    mut summary: Record,
+    name: Option<&str>,
+    number: Option<&str>,
+    urgency: Option<Urgency>,
+) -> Record {
+    if let Event::SummaryReady(event) = &mut summary.event {
+        event.caller_name = name.map(Into::into);
+        event.callback_number = number.map(Into::into);
+        event.topic = name.map(|name| format!("the topic of {name}"));
+        event.urgency = urgency;
+    }
+    summary
+}
+
+/// The transcript of a recording of two channels.
+fn with_speakers(mut transcript: Record) -> Record {
+    if let Event::TranscriptReady(event) = &mut transcript.event {
+        event.segments = (0..2)
+            .flat_map(|channel| {
+                event.segments.iter().map(move |segment| Segment {
+                    channel,
+                    speaker: Speaker::of_channel(channel, 2),
+                    ..segment.clone()
+                })
+            })
+            .collect();
+    }
+    transcript
 }
 
 use StageState::{Done, Failed, Retrying, Skipped, Waiting};
@@ -255,12 +297,90 @@ fn the_json_is_what_the_design_promises() {
     assert_eq!(recording["content_type"], "audio/x-wav");
     assert_eq!(recording["stages"]["download"]["state"], "done");
     assert_eq!(recording["stages"]["download"]["elapsed_ms"], 120);
-    let segment = json!({"recording_sid": "RE1", "start_ms": 0, "end_ms": 2_100, "channel": 0, "text": "שלום, יש נזילה", "confidence": null});
+    let segment = json!({"recording_sid": "RE1", "start_ms": 0, "end_ms": 2_100, "channel": 0, "speaker": null, "text": "שלום, יש נזילה", "confidence": null});
     assert_eq!(lead["segments"], json!([segment]));
     assert_eq!(lead["stages"]["summarize"]["state"], "done");
-    assert_eq!(lead["failed_engines"][0]["engine"], "google");
+    let failed = json!({"recording_sid": "RE1", "stage": "transcribe", "engine": "google", "model": "chirp_3", "class": "credentials", "text": "no key", "elapsed_ms": 1});
+    assert_eq!(lead["failed_engines"], json!([failed]));
+    for said in ["caller_name", "callback_number", "topic", "urgency"] {
+        assert_eq!(lead[said], json!(null), "{said}");
+    }
     let again: Lead = serde_json::from_value(lead.clone()).unwrap();
     assert_eq!(serde_json::to_value(again).unwrap(), lead);
+}
+
+#[test]
+fn what_the_caller_said_is_told_by_the_first_recording_that_has_it() {
+    let mut events = vec![started(0)];
+    events.extend(processed("RE1", 10));
+    events.extend(processed("RE2", 20));
+    let last = events.len() - 1;
+    events[4] = with_said(events[4].clone(), Some(" "), None, Some(Urgency::High));
+    events[last] = with_said(
+        events[last].clone(),
+        Some("דנה"),
+        Some("0501234567"),
+        Some(Urgency::Low),
+    );
+    let lead = given(&events);
+    assert_eq!(lead.caller_name.as_deref(), Some("דנה"));
+    assert_eq!(lead.callback_number.as_ref().unwrap().as_str(), "0501234567");
+    assert_eq!(lead.topic.as_deref(), Some("the topic of"));
+    assert_eq!(lead.urgency, Some(Urgency::High));
+    let told = serde_json::to_value(&lead).unwrap();
+    assert_eq!(
+        (&told["callback_number"], &told["urgency"]),
+        (&json!("0501234567"), &json!("high"))
+    );
+
+    // A re-run that is shown speaks for itself: what it does not say is not known any more.
+    let run = u64::try_from(at(100).0).unwrap() * 1_000;
+    for recording in ["RE1", "RE2"] {
+        events.push(transcript(101, recording, run, "שלום"));
+        assert_eq!(given(&events).caller_name.as_deref(), Some("דנה"));
+        events.push(summary(102, recording, run, "שלום"));
+    }
+    let lead = given(&events);
+    assert_eq!(lead.run, Run(run));
+    assert_eq!(
+        (lead.caller_name, lead.callback_number, lead.urgency),
+        (None, None, None)
+    );
+}
+
+#[test]
+fn the_speakers_of_two_channels_are_told() {
+    let mut events = vec![started(0)];
+    events.extend(processed("RE1", 10));
+    events[3] = with_speakers(events[3].clone());
+    let speakers: Vec<_> = given(&events)
+        .segments
+        .iter()
+        .map(|segment| segment.speaker)
+        .collect();
+    assert_eq!(speakers, [Some(Speaker::Caller), Some(Speaker::Callee)]);
+}
+
+#[test]
+fn a_row_of_the_release_before_is_read() {
+    let lead = given(&processed("RE1", 10));
+    let mut row: serde_json::Value = serde_json::from_str(&lead.to_row().unwrap().0).unwrap();
+    let fields = row.as_object_mut().unwrap();
+    for field in ["caller_name", "callback_number", "topic", "urgency"] {
+        assert!(fields.remove(field).is_some(), "{field}");
+    }
+    row["segments"][0]
+        .as_object_mut()
+        .unwrap()
+        .remove("speaker")
+        .unwrap();
+    row["failed_engines"][0]
+        .as_object_mut()
+        .unwrap()
+        .remove("model")
+        .unwrap();
+    let read = Lead::from_row(&row.to_string(), lead.position).unwrap();
+    assert_eq!((read.caller_name, read.segments[0].speaker), (None, None));
 }
 
 #[test]
@@ -277,6 +397,29 @@ fn a_caller_who_hangs_up_in_the_greeting_left_no_message() {
     );
     assert_eq!(lead.missing.unwrap().reason, NoMessageReason::NeverLeft);
     assert_eq!(lead.transcript, None);
+}
+
+#[test]
+fn a_number_that_takes_no_messages_leaves_a_lead_that_ends_with_the_call() {
+    let mut greeted = started(0);
+    let Event::CallStarted(event) = &mut greeted.event else {
+        panic!("call_started")
+    };
+    event.record_max_s = 0;
+    assert_eq!(given(std::slice::from_ref(&greeted)).status, Status::New);
+    let over = [greeted.clone(), ended(4)];
+    let given_up = [greeted.clone(), missing(300, None, MissingReason::DeadlinePassed)];
+    for events in [&over, &given_up] {
+        let lead = given(events);
+        assert_eq!(
+            (lead.status, states(&lead)),
+            (Status::NoMessage, [Skipped, Skipped, Skipped])
+        );
+        assert_eq!(lead.missing.unwrap().reason, NoMessageReason::NotRecorded);
+    }
+    // What exists all the same is not passed over.
+    let lead = given(&[greeted, ended(4), ready(20, "RE1")]);
+    assert_eq!((lead.status, lead.missing), (Status::Recorded, None));
 }
 
 #[test]
@@ -613,9 +756,19 @@ fn damaged_state_bytes_are_an_error() {
 
 #[test]
 fn debug_output_holds_nothing_personal() {
-    let state = state(&[vec![started(0)], processed("RE1", 10)].concat());
+    let mut events = [vec![started(0)], processed("RE1", 10)].concat();
+    let said = with_said(events.pop().unwrap(), Some("דנה"), Some("0507654321"), None);
+    events.push(said);
+    let state = state(&events);
     let text = format!("{state:?} {:?}", lead_view(&state).unwrap());
-    for secret in ["972501234567", "נזילה", "Haifa", "api.twilio.com"] {
+    for secret in [
+        "972501234567",
+        "נזילה",
+        "Haifa",
+        "api.twilio.com",
+        "דנה",
+        "0507654321",
+    ] {
         assert!(!text.contains(secret), "{text}");
     }
 }
@@ -644,8 +797,16 @@ fn any_record() -> impl Strategy<Value = Record> {
                 }
                 4 => missing(s, flag.then_some(recording), reason),
                 5 => downloaded(s, recording, run),
+                6 if flag => with_speakers(transcript(s, recording, run, text)),
                 6 => transcript(s, recording, run, text),
-                7 => summary(s, recording, run, text),
+                7 => {
+                    // Each of the four is said by some and left out by others.
+                    let name = ["", "דנה", "יוסי"][attempt as usize % 3];
+                    let number = flag.then_some(if reconciled { "0501234567" } else { "+97231234567" });
+                    let urgency = Urgency::ALL.get(attempt as usize).copied();
+                    let name = Some(name).filter(|_| attempt != 1);
+                    with_said(summary(s, recording, run, text), name, number, urgency)
+                }
                 _ => failed(s, recording, run, stage, attempt, flag.then_some(s + 10)),
             };
             record.envelope.subject.key.reconciled = reconciled && kind < 5;

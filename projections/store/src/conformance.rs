@@ -8,7 +8,7 @@ use std::sync::Arc;
 use callfold_lead::{FOLD_VERSION, LeadState, Status, lead_view};
 use callfold_schema::event::{
     CallStarted, Caller, MissingReason, RecordingDownloaded, RecordingMissing, RecordingReady, SummaryReady,
-    TranscriptReady,
+    TranscriptReady, Urgency,
 };
 use callfold_schema::{CallSid, Event, Key, NewEvent, Record, RecordingSid, Run, UnixMillis};
 
@@ -87,6 +87,27 @@ fn sid(text: &str) -> CallSid {
 
 fn re(text: &str) -> RecordingSid {
     RecordingSid::parse(text).unwrap()
+}
+
+fn summary_of(title: &str) -> SummaryReady {
+    SummaryReady {
+        title: title.into(),
+        points: vec!["first".into(), "second".into()],
+        text: format!("{title}\nfirst\nsecond"),
+        caller_name: None,
+        callback_number: None,
+        topic: None,
+        urgency: None,
+        engine: "extractive".into(),
+        model: String::new(),
+        prompt_version: 1,
+        failed_engines: vec![],
+        parts: 1,
+        tries: 0,
+        tokens_in: None,
+        tokens_out: None,
+        elapsed_ms: 3,
+    }
 }
 
 /// Events of calls at increasing positions, and the batches they make.
@@ -181,6 +202,7 @@ impl Script {
             engine: "whisper".into(),
             model: "m".into(),
             failed_engines: vec![],
+            pieces: 1,
             audio_ms: 9_100,
             elapsed_ms: 7,
         };
@@ -189,17 +211,28 @@ impl Script {
     }
 
     fn summary(&mut self, call: &str, recording: &str, at_s: i64, title: &str) -> &mut Self {
+        self.add(
+            call,
+            Key::stage(re(recording), Run::FIRST),
+            at_s,
+            summary_of(title),
+        )
+    }
+
+    /// A summary in which the caller said a name, a number and what it is about.
+    fn said(
+        &mut self,
+        call: &str,
+        recording: &str,
+        at_s: i64,
+        [name, number, topic]: [&str; 3],
+    ) -> &mut Self {
         let summary = SummaryReady {
-            title: title.into(),
-            points: vec!["first".into(), "second".into()],
-            text: format!("{title}\nfirst\nsecond"),
-            engine: "extractive".into(),
-            model: String::new(),
-            prompt_version: 1,
-            failed_engines: vec![],
-            tokens_in: None,
-            tokens_out: None,
-            elapsed_ms: 3,
+            caller_name: Some(name.into()),
+            callback_number: Some(number.into()),
+            topic: Some(topic.into()),
+            urgency: Some(Urgency::High),
+            ..summary_of("Call back")
         };
         self.add(call, Key::stage(re(recording), Run::FIRST), at_s, summary)
     }
@@ -595,8 +628,23 @@ async fn words_are_found<S: Store>(store: Arc<S>) {
         .named_call("CA2", 10, "+972507654321", Some("dan"))
         .ready("CA2", "RE2", 15);
     script.transcript("CA2", "RE2", 16, "שלומית ביקשה הצעת מחיר");
+    // Another number than the one that called, and a name that the network did not know.
+    script.call("CA3", 20, "anonymous").ready("CA3", "RE3", 21);
+    script.transcript("CA3", "RE3", 22, "אפשר לדבר איתי מחר").said(
+        "CA3",
+        "RE3",
+        23,
+        ["יעל כהן", "+97236543210", "חשבונית"],
+    );
     script.write(&*store).await;
     for (query, expected) in [
+        ("יעל", vec!["CA3"]),
+        ("כהנ מחר", vec!["CA3"]),
+        ("חשבונית", vec!["CA3"]),
+        ("03-654-3210", vec!["CA3"]),
+        ("+972 3-654", vec!["CA3"]),
+        ("3210", vec!["CA3"]),
+        ("anonymous", vec!["CA3"]),
         ("שלום", vec!["CA2", "CA1"]),
         ("שלומית", vec!["CA2"]),
         ("שָׁלוֹם נזי", vec!["CA1"]),
@@ -605,7 +653,7 @@ async fn words_are_found<S: Store>(store: Arc<S>) {
         ("dana", vec!["CA1"]),
         ("DAN", vec!["CA2", "CA1"]),
         ("levi leak", vec!["CA1"]),
-        ("second", vec!["CA1"]),
+        ("second", vec!["CA3", "CA1"]),
         ("4321", vec!["CA2"]),
         ("050-123", vec!["CA1"]),
         ("+972 50", vec!["CA2", "CA1"]),

@@ -19,7 +19,7 @@ pub const PHONE_TAIL_DIGITS_MIN: usize = 4;
 pub struct LeadFilter {
     /// Any of these.
     pub status: Vec<Status>,
-    /// Words, each the beginning of a word of number, name, transcript or summary.
+    /// Words, each the beginning of a word of numbers, names, topic, transcript or summary, what the caller said included.
     pub q: Option<String>,
     /// A number: `+…` exactly; digits (at least 4) by their end, a leading 0 left out, so that the national form finds
     /// the international one; anything else exactly.

@@ -19,32 +19,42 @@ pub const QUERY_WORDS_MAX: usize = 8;
 /// country code it is what they dial.
 const NUMBER_TAILS: [usize; 5] = [4, 7, 8, 9, 10];
 
-/// The words of a lead, sorted, each once: digits of the number, caller's name, transcript, headline, summary.
+/// The words of a lead, sorted, each once: digits of the caller's number and of the one that was said, the caller's names,
+/// topic, transcript, headline, summary.
 pub fn lead_words(lead: &Lead) -> Vec<String> {
     let mut words = BTreeSet::new();
-    let digits = phone_digits(lead.phone.as_str());
-    if !digits.is_empty() {
-        for tail in NUMBER_TAILS.into_iter().filter(|tail| *tail < digits.len()) {
-            // Where the tail begins with zeros, a query has lost them.
-            words.insert(without_zeros(&digits[digits.len() - tail..]).to_owned());
-        }
-        words.insert(without_zeros(&digits).to_owned());
-    } else {
-        add_words(lead.phone.as_str(), &mut words);
+    for number in std::iter::once(&lead.phone).chain(&lead.callback_number) {
+        add_number(number.as_str(), &mut words);
     }
-    if let Some(name) = &lead.caller.name {
-        add_words(name, &mut words);
-    }
-    for text in [&lead.summary_title, &lead.summary, &lead.transcript]
-        .into_iter()
-        .flatten()
-    {
+    let texts = [
+        &lead.caller.name,
+        &lead.caller_name,
+        &lead.topic,
+        &lead.summary_title,
+        &lead.summary,
+        &lead.transcript,
+    ];
+    for text in texts.into_iter().flatten() {
         add_words(text, &mut words);
     }
     for point in &lead.summary_points {
         add_words(point, &mut words);
     }
     words.into_iter().take(WORDS_MAX).collect()
+}
+
+/// A number is found by its beginning, and from several places on before its end.
+fn add_number(number: &str, words: &mut BTreeSet<String>) {
+    let digits = phone_digits(number);
+    if digits.is_empty() {
+        add_words(number, words);
+        return;
+    }
+    for tail in NUMBER_TAILS.into_iter().filter(|tail| *tail < digits.len()) {
+        // Where the tail begins with zeros, a query has lost them.
+        words.insert(cut(without_zeros(&digits[digits.len() - tail..])).to_owned());
+    }
+    words.insert(cut(without_zeros(&digits)).to_owned());
 }
 
 /// The words of a query: every one has to be the beginning of a word of the lead. Empty when nothing in it can be

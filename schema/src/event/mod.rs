@@ -10,9 +10,11 @@ mod recording_downloaded;
 mod recording_missing;
 mod recording_ready;
 mod recording_started;
+mod speaker;
 mod stage_failed;
 mod summary_ready;
 mod transcript_ready;
+mod urgency;
 
 pub use call_ended::CallEndedV1;
 pub use call_started::{CallStartedV1, CallerV1};
@@ -20,9 +22,13 @@ pub use recording_downloaded::RecordingDownloadedV1;
 pub use recording_missing::{MissingReason, RecordingMissingV1};
 pub use recording_ready::RecordingReadyV1;
 pub use recording_started::RecordingStartedV1;
-pub use stage_failed::{FailureClass, StageFailedV1};
-pub use summary_ready::SummaryReadyV1;
-pub use transcript_ready::{EngineFailureV1, SegmentV1, TranscriptReadyV1, WordV1};
+pub use speaker::Speaker;
+pub use stage_failed::{FailureClassV1, FailureClassV2, StageFailedV1, StageFailedV2};
+pub use summary_ready::{SummaryReadyV1, SummaryReadyV2};
+pub use transcript_ready::{
+    EngineFailureV1, EngineFailureV2, SegmentV1, SegmentV2, TranscriptReadyV1, TranscriptReadyV2, WordV1,
+};
+pub use urgency::Urgency;
 
 use schemars::JsonSchema;
 use serde::{Serialize, de::DeserializeOwned};
@@ -42,17 +48,19 @@ pub type RecordingMissing = RecordingMissingV1;
 /// See [`CallStarted`].
 pub type RecordingDownloaded = RecordingDownloadedV1;
 /// See [`CallStarted`].
-pub type TranscriptReady = TranscriptReadyV1;
+pub type TranscriptReady = TranscriptReadyV2;
 /// See [`CallStarted`].
-pub type SummaryReady = SummaryReadyV1;
+pub type SummaryReady = SummaryReadyV2;
 /// See [`CallStarted`].
-pub type StageFailed = StageFailedV1;
+pub type StageFailed = StageFailedV2;
 /// See [`CallStarted`].
-pub type Segment = SegmentV1;
+pub type Segment = SegmentV2;
 /// See [`CallStarted`].
 pub type Word = WordV1;
 /// See [`CallStarted`].
-pub type EngineFailure = EngineFailureV1;
+pub type EngineFailure = EngineFailureV2;
+/// See [`CallStarted`].
+pub type FailureClass = FailureClassV2;
 /// See [`CallStarted`].
 pub type Caller = CallerV1;
 
@@ -86,6 +94,9 @@ payload! {
     TranscriptReadyV1 => TranscriptReady v 1,
     SummaryReadyV1 => SummaryReady v 1,
     StageFailedV1 => StageFailed v 1,
+    TranscriptReadyV2 => TranscriptReady v 2,
+    SummaryReadyV2 => SummaryReady v 2,
+    StageFailedV2 => StageFailed v 2,
 }
 
 macro_rules! events {
@@ -93,7 +104,6 @@ macro_rules! events {
         /// A known event in the newest version of its kind.
         #[derive(Debug, Clone, PartialEq, Serialize)]
         #[serde(tag = "kind", content = "data", rename_all = "snake_case")]
-        #[expect(clippy::large_enum_variant, reason = "one is in hand at a time, or boxed where it is kept")]
         pub enum Event { $(
             #[doc = concat!("See [`", stringify!($kind), "`].")]
             $kind($kind)
@@ -105,12 +115,12 @@ macro_rules! events {
                 match self { $(Event::$kind(_) => EventKind::$kind),+ }
             }
 
-            /// The version in which this release writes the kind.
+            /// The newest version of the kind, which is the form this type has.
             pub fn version(&self) -> u16 {
                 match self { $(Event::$kind(_) => <$kind as Payload>::VERSION),+ }
             }
 
-            /// The payload bytes.
+            /// The payload bytes of the newest version. What is sent is made by [`Event::encode_as`].
             pub fn encode(&self) -> Result<Vec<u8>, crate::decode::EncodeError> {
                 match self { $(Event::$kind(event) => crate::decode::encode(event)),+ }
             }
