@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 
+use url::Url;
+
 use crate::secret::Secret;
 
 /// Exit code of bad usage or configuration (`EX_USAGE`).
@@ -98,6 +100,34 @@ impl<'a> Settings<'a> {
         self.text(name).map(|text| Secret::new(text.trim()))
     }
 
+    /// A key that goes into a header as it is. One that cannot stand there is a mistake, and `None`.
+    pub fn api_key(&mut self, name: &str) -> Option<Secret> {
+        let key = self.secret(name)?;
+        if key.expose().bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Some(key);
+        }
+        self.mistake(name, "holds a character that cannot stand in a header");
+        None
+    }
+
+    /// The address under which a server's paths begin, without a slash at its end. One that is none is a mistake, and
+    /// `None`; `example` is what the mistake shows.
+    pub fn base_url(&mut self, name: &str, default: Option<&str>, example: &str) -> Option<String> {
+        let text = self.text(name).or_else(|| default.map(str::to_owned))?;
+        let text = text.trim();
+        let is_url = Url::parse(text).is_ok_and(|url| {
+            matches!(url.scheme(), "http" | "https")
+                && url.has_host()
+                && url.query().is_none()
+                && url.fragment().is_none()
+        });
+        if is_url {
+            return Some(text.trim_end_matches('/').to_owned());
+        }
+        self.mistake(name, format!("is not an address such as {example}"));
+        None
+    }
+
     /// A value of another type, or `default`; `expects` says what would be right (`seconds, 1 to 3600`).
     pub fn parse<T: FromStr>(&mut self, name: &str, default: T, expects: &str) -> T {
         self.parse_optional(name, expects).unwrap_or(default)
@@ -143,12 +173,15 @@ impl<'a> Settings<'a> {
         }
     }
 
-    /// Remembers a mistake that a section found itself.
+    /// Remembers a mistake that a section found itself. Sections share settings: the same mistake is told once.
     pub fn mistake(&mut self, name: &str, what: impl Into<String>) {
-        self.mistakes.push(Mistake {
+        let mistake = Mistake {
             name: name.to_owned(),
             what: what.into(),
-        });
+        };
+        if !self.mistakes.contains(&mistake) {
+            self.mistakes.push(mistake);
+        }
     }
 
     /// Every setting that was asked for so far.
@@ -185,6 +218,43 @@ mod tests {
             text,
             "3 mistake(s) in the settings\n  A: is not a number\n  B: is not a number of seconds, 1 to 10\n  \
              C: is neither true nor false"
+        );
+    }
+    #[test]
+    fn keys_and_addresses_are_checked_and_a_mistake_is_told_once() {
+        let source: BTreeMap<String, String> = [
+            ("KEY", " sk-1 "),
+            ("NO_KEY", "sk\n1"),
+            ("URL", " http://localhost:8000/v1/ "),
+            ("NO_URL", "localhost:8000"),
+            ("QUERY", "https://a.example/v1?x=1"),
+        ]
+        .map(|(k, v)| (k.into(), v.into()))
+        .into();
+        let mut settings = Settings::new(&source);
+        let example = "https://b.example/v1";
+        assert_eq!(settings.api_key("KEY"), Some(Secret::new("sk-1")));
+        assert_eq!(settings.api_key("UNSET"), None);
+        assert_eq!(
+            settings.base_url("URL", None, example).as_deref(),
+            Some("http://localhost:8000/v1")
+        );
+        assert_eq!(settings.base_url("UNSET", None, example), None);
+        assert_eq!(
+            settings.base_url("UNSET", Some(example), example).as_deref(),
+            Some(example)
+        );
+        for _ in 0..2 {
+            assert_eq!(settings.api_key("NO_KEY"), None);
+            assert_eq!(settings.base_url("NO_URL", Some(example), example), None);
+        }
+        assert_eq!(settings.base_url("QUERY", None, example), None);
+        let text = settings.finish().expect_err("three mistakes").to_string();
+        assert_eq!(
+            text,
+            "3 mistake(s) in the settings\n  NO_KEY: holds a character that cannot stand in a header\n  \
+             NO_URL: is not an address such as https://b.example/v1\n  \
+             QUERY: is not an address such as https://b.example/v1"
         );
     }
 }

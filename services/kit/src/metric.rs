@@ -68,14 +68,17 @@ metrics! {
         ProjectorLag = "callfold_projector_lag_events", "Events that the lead table does not have yet.";
         StageBusy = "callfold_stage_busy", "Jobs of a stage in hand.";
         StageHeld = "callfold_stage_held", "Retries of a stage that are due and wait for a free slot.";
+        EngineState = "callfold_engine_state", "Speech engines: 0 working, 1 tried with one recording, 2 resting.";
         OpenCalls = "callfold_open_calls", "Calls whose recording is still expected.";
         SseClients = "callfold_sse_clients", "Clients that follow live updates.";
+        NumbersMistakes = "callfold_numbers_mistakes", "Mistakes because of which the file of the numbers' settings is not in force.";
         BrokerConnected = "callfold_broker_connected", "1 when the broker is connected.";
     }
     histograms {
         WebhookSeconds = "callfold_webhook_seconds", "Time to answer a webhook by route.";
         PublishSeconds = "callfold_publish_seconds", "Time to the broker's acknowledgement.";
         StageSeconds = "callfold_stage_seconds", "Time of one attempt of a stage.";
+        EngineSeconds = "callfold_engine_seconds", "Time of one call of an engine by stage, engine and outcome.";
         ApplySeconds = "callfold_apply_seconds", "Time to write one batch into the lead table.";
         ApiSeconds = "callfold_api_seconds", "Time to answer an API or page request.";
         AgeAtProcessedSeconds = "callfold_age_at_processed_seconds", "Time from the end of the recording to the finished card.";

@@ -1,4 +1,4 @@
-//! Help for tests: a real broker each, and waiting for conditions.
+//! Help for tests: a real broker each, waiting for conditions, and servers that misbehave.
 
 use std::time::Duration;
 
@@ -8,6 +8,10 @@ use tokio::time::Instant;
 use crate::broker::{Broker, find_server};
 use crate::bus::{Bus, BusConfig, Published, StoredEvent};
 use crate::config::Environment;
+
+pub mod fault;
+
+pub use fault::{Fault, TestServer};
 
 /// How long a test waits for a condition before it fails.
 pub const PATIENCE: Duration = Duration::from_secs(60);

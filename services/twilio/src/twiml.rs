@@ -40,7 +40,7 @@ pub const HEBREW_VOICES: [&str; 8] = [
 ];
 
 /// Who speaks, in which language.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Voice {
     name: String,
     language: String,
@@ -135,7 +135,7 @@ impl Default for Voice {
 }
 
 /// What a caller hears, and how long they may speak.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Script {
     /// Said before the beep.
     pub greeting: String,
@@ -214,6 +214,15 @@ impl Script {
             self.silence_secs, self.max_length_secs,
         );
         self.say(&mut xml, &self.nothing_recorded);
+        xml.push_str(TAIL);
+        xml
+    }
+
+    /// The answer to a call that is not recorded: the greeting, and that is all.
+    #[must_use]
+    pub fn greeting_only(&self) -> String {
+        let mut xml = String::from(HEAD);
+        self.say(&mut xml, &self.greeting);
         xml.push_str(TAIL);
         xml
     }

@@ -2,8 +2,8 @@
 //!
 //! Two containers are understood: WAV (PCM of 8, 16, 24 and 32 bit, float, mu-law, A-law) and MP3.
 //! [`probe`] measures without decoding and is what decides whether a fetched file is stored at all;
-//! [`decode`] gives the samples. Both are bounded by [`Limits`], since the bytes come from the network,
-//! and both block: call them off the async threads.
+//! [`decode_frames`] gives the samples as they are decoded, [`decode`] all at once. All are bounded by [`Limits`],
+//! since the bytes come from the network, and all block: call them off the async threads.
 //!
 //! Lengths written in a WAV header are not believed: a recorder that streams writes them before it
 //! knows them. What counts is what is there. MP3 is measured frame by frame for the same reason.
@@ -17,8 +17,11 @@ use symphonia::core::codecs::audio::{AudioDecoder, AudioDecoderOptions};
 use symphonia::core::errors::Error as SymphoniaError;
 use symphonia::core::formats::{FormatReader, TrackType};
 
+mod limits;
 mod mp3;
 mod wav;
+
+pub use limits::RecordingLimits;
 
 /// Lowest and highest sample rate that is taken for speech, in Hz.
 const SAMPLE_RATES_HZ: std::ops::RangeInclusive<u32> = 4_000..=192_000;
@@ -86,6 +89,15 @@ impl Pcm {
     pub fn duration_ms(&self) -> u64 {
         duration_ms(self.frames() as u64, self.sample_rate_hz)
     }
+}
+
+/// How the samples of a recording are laid out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Format {
+    /// Samples per second of each channel, in Hz.
+    pub sample_rate_hz: u32,
+    /// Number of channels.
+    pub channels: u16,
 }
 
 /// How much audio is accepted. A few kilobytes can unpack to hours, so the bound is on what comes out.
@@ -218,7 +230,49 @@ pub fn decode_reader<R>(reader: R, limits: &Limits) -> Result<Pcm, AudioError>
 where
     R: Read + Seek + Send + Sync,
 {
-    open(reader)?.decode(limits)
+    let stream = open(reader)?;
+    let format = stream.format();
+    let mut channels = vec![Vec::new(); usize::from(format.channels)];
+    if let Some(frames) = stream.known_frames {
+        stream.bound(limits, frames)?;
+        let frames = usize::try_from(frames).map_err(|_| AudioError::Unsupported("its size"))?;
+        channels
+            .iter_mut()
+            .for_each(|channel| channel.reserve_exact(frames));
+    }
+    stream.decode(limits, |_, block| {
+        for (to, from) in channels.iter_mut().zip(block) {
+            to.extend_from_slice(from);
+        }
+        Ok::<(), AudioError>(())
+    })?;
+    Ok(Pcm {
+        sample_rate_hz: format.sample_rate_hz,
+        channels,
+    })
+}
+
+/// Decodes block by block, so that no more than one is in memory: `sink` is given each block's samples by channel, all
+/// of one length, in −1.0 ..= 1.0. A block is what the container packs together (1152 frames of WAV, one frame of MP3)
+/// and, at the end of an MP3, at most 4095 frames that were held back. Returns the format and the number of frames.
+///
+/// Malformed files may be found out late: what the sink has seen of one counts for nothing when this fails.
+///
+/// # Errors
+/// As [`decode`], and what the sink returns.
+pub fn decode_frames<R, E>(
+    reader: R,
+    limits: &Limits,
+    sink: impl FnMut(Format, &[&[f32]]) -> Result<(), E>,
+) -> Result<(Format, u64), E>
+where
+    R: Read + Seek + Send + Sync,
+    E: From<AudioError>,
+{
+    let stream = open(reader)?;
+    let format = stream.format();
+    let frames = stream.decode(limits, sink)?;
+    Ok((format, frames))
 }
 
 /// A recording whose header has been read.
@@ -371,87 +425,147 @@ impl<'s> Stream<'s> {
         }
     }
 
-    fn decode(mut self, limits: &Limits) -> Result<Pcm, AudioError> {
-        let max_frames = self.max_frames(limits.max_duration);
-        let max_by_samples = limits.max_samples / u64::from(self.channels);
-        let bound = |frames: u64| {
-            if frames > max_frames {
-                Err(AudioError::TooLong {
-                    max: limits.max_duration,
-                })
-            } else if frames > max_by_samples {
-                Err(AudioError::TooManySamples {
-                    max_samples: limits.max_samples,
-                })
-            } else {
-                Ok(())
-            }
-        };
-        let mut channels = vec![Vec::new(); usize::from(self.channels)];
+    fn format(&self) -> Format {
+        Format {
+            sample_rate_hz: self.sample_rate_hz,
+            channels: self.channels,
+        }
+    }
+
+    /// Refuses more frames than the limits allow.
+    fn bound(&self, limits: &Limits, frames: u64) -> Result<(), AudioError> {
+        if frames > self.max_frames(limits.max_duration) {
+            Err(AudioError::TooLong {
+                max: limits.max_duration,
+            })
+        } else if frames > limits.max_samples / u64::from(self.channels) {
+            Err(AudioError::TooManySamples {
+                max_samples: limits.max_samples,
+            })
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Hands all real audio to `sink`, and says how many frames that was.
+    fn decode<E: From<AudioError>>(
+        mut self,
+        limits: &Limits,
+        mut sink: impl FnMut(Format, &[&[f32]]) -> Result<(), E>,
+    ) -> Result<u64, E> {
         if let Some(frames) = self.known_frames {
-            bound(frames)?;
-            let frames = usize::try_from(frames).map_err(|_| AudioError::Unsupported("its size"))?;
-            channels
-                .iter_mut()
-                .for_each(|channel| channel.reserve_exact(frames));
+            self.bound(limits, frames)?;
         }
         let slack = self.gaps.delay + self.gaps.padding;
+        let mut real = Real::new(self.format(), self.gaps);
         let mut planes: Vec<Vec<f32>> = Vec::new();
         let (mut good, mut bad) = (0_u64, 0_u64);
         while let Some(packet) = next_packet(&mut self.format)? {
             let frames = packet_frames(self.container, &packet);
-            bound((channels[0].len() as u64 + frames).saturating_sub(slack))?;
+            self.bound(limits, (real.total + frames).saturating_sub(slack))?;
             match self.decoder.decode(&packet) {
                 Ok(buffer) => {
                     buffer.copy_to_vecs_planar(&mut planes);
                     good += 1;
                 }
                 Err(SymphoniaError::IoError(e)) if e.kind() != io::ErrorKind::UnexpectedEof => {
-                    return Err(AudioError::Io(e));
+                    return Err(AudioError::Io(e).into());
                 }
                 Err(_) => {
                     planes.clear();
                     bad += 1;
                 }
             }
-            if planes.len() == channels.len() {
-                channels
-                    .iter_mut()
-                    .zip(&planes)
-                    .for_each(|(to, from)| to.extend_from_slice(from));
-            } else {
-                let silent = channels[0].len() + usize::try_from(frames).unwrap_or(0);
-                channels
-                    .iter_mut()
-                    .for_each(|channel| channel.resize(silent, 0.0));
+            if planes.len() != usize::from(self.channels) {
+                // What cannot be decoded is silence of its length.
+                let silent = usize::try_from(frames).map_err(|_| AudioError::Unsupported("its size"))?;
+                planes.resize_with(usize::from(self.channels), Vec::new);
+                for plane in &mut planes {
+                    plane.clear();
+                    plane.resize(silent, 0.0);
+                }
             }
+            real.push(&planes, &mut sink)?;
         }
         if bad > good {
-            return Err(AudioError::Malformed("most of it cannot be decoded"));
+            return Err(AudioError::Malformed("most of it cannot be decoded").into());
         }
-        let real = self.gaps.real(channels[0].len() as u64);
-        let (start, end) = (real.start as usize, real.end as usize);
-        for channel in &mut channels {
-            channel.truncate(end);
-            channel.drain(..start);
+        match real.finish(&mut sink)? {
+            0 => Err(AudioError::Empty.into()),
+            frames => Ok(frames),
+        }
+    }
+}
+
+/// Passes real audio on and keeps back what may be an encoder's filling until it is known (see [`Gaps::real`]).
+struct Real {
+    format: Format,
+    gaps: Gaps,
+    /// Decoded frames.
+    total: u64,
+    /// Frames passed on.
+    passed: u64,
+    /// The newest frames, never more than the filling and a block.
+    held: Vec<Vec<f32>>,
+}
+
+impl Real {
+    fn new(format: Format, gaps: Gaps) -> Self {
+        Self {
+            format,
+            gaps,
+            total: 0,
+            passed: 0,
+            held: vec![Vec::new(); usize::from(format.channels)],
+        }
+    }
+
+    fn push<E>(
+        &mut self,
+        planes: &[Vec<f32>],
+        sink: &mut impl FnMut(Format, &[&[f32]]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let frames = planes.first().map_or(0, Vec::len);
+        // The delay is cut off as it comes.
+        let skip = frames.min(usize::try_from(self.gaps.delay.saturating_sub(self.total)).unwrap_or(frames));
+        for (held, plane) in self.held.iter_mut().zip(planes) {
             // Float files may hold anything; what follows reckons with −1 ..= 1.
-            for sample in channel.iter_mut() {
-                *sample = if sample.is_finite() {
+            held.extend(plane[skip.min(plane.len())..].iter().map(|sample| {
+                if sample.is_finite() {
                     sample.clamp(-1.0, 1.0)
                 } else {
                     0.0
-                };
-            }
+                }
+            }));
         }
-        let pcm = Pcm {
-            sample_rate_hz: self.sample_rate_hz,
-            channels,
-        };
-        if pcm.frames() == 0 {
-            Err(AudioError::Empty)
-        } else {
-            Ok(pcm)
+        self.total += frames as u64;
+        self.pass(usize::try_from(self.gaps.padding).unwrap_or(usize::MAX), sink)
+    }
+
+    /// Passes on all but the newest `keep` frames.
+    fn pass<E>(
+        &mut self,
+        keep: usize,
+        sink: &mut impl FnMut(Format, &[&[f32]]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let ready = self.held.first().map_or(0, Vec::len).saturating_sub(keep);
+        if ready == 0 {
+            return Ok(());
         }
+        let block: Vec<&[f32]> = self.held.iter().map(|held| &held[..ready]).collect();
+        sink(self.format, &block)?;
+        self.passed += ready as u64;
+        for held in &mut self.held {
+            held.drain(..ready);
+        }
+        Ok(())
+    }
+
+    fn finish<E>(mut self, sink: &mut impl FnMut(Format, &[&[f32]]) -> Result<(), E>) -> Result<u64, E> {
+        let real = self.gaps.real(self.total);
+        let filling = usize::try_from(self.total - real.end).unwrap_or(usize::MAX);
+        self.pass(filling, sink)?;
+        Ok(self.passed)
     }
 }
 

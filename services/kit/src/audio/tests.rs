@@ -285,3 +285,52 @@ fn tags_before_an_mp3_are_passed_over() {
     tagged.extend_from_slice(&whole);
     assert_eq!(probed(tagged).unwrap(), plain);
 }
+
+#[test]
+fn blocks_are_small_and_join_to_the_whole() {
+    for name in ["message-1.wav", "message-1.mp3", "long-call.mp3"] {
+        let bytes = std::fs::read(sample(name)).unwrap();
+        let whole = decoded(bytes.clone()).unwrap();
+        let mut joined = vec![Vec::new(); whole.channels.len()];
+        let mut longest = 0;
+        let (format, frames) = decode_frames(Cursor::new(bytes), &Limits::default(), |_, block| {
+            longest = longest.max(block[0].len());
+            for (to, from) in joined.iter_mut().zip(block) {
+                to.extend_from_slice(from);
+            }
+            Ok::<(), AudioError>(())
+        })
+        .unwrap();
+        assert_eq!(
+            (format.sample_rate_hz, frames),
+            (whole.sample_rate_hz, whole.frames() as u64)
+        );
+        assert!(joined == whole.channels, "{name}");
+        assert!(longest <= 4095 + 1152, "{name}: {longest}");
+    }
+}
+
+#[test]
+fn a_sink_that_fails_ends_the_decoding() {
+    #[derive(Debug)]
+    enum Error {
+        Audio,
+        Full,
+    }
+    impl From<AudioError> for Error {
+        fn from(_: AudioError) -> Self {
+            Self::Audio
+        }
+    }
+    let bytes = std::fs::read(sample("long-call.mp3")).unwrap();
+    let mut blocks = 0;
+    let outcome = decode_frames(Cursor::new(bytes), &Limits::default(), |_, _| {
+        blocks += 1;
+        if blocks == 3 { Err(Error::Full) } else { Ok(()) }
+    });
+    assert!(matches!(outcome, Err(Error::Full)) && blocks == 3);
+    let outcome = decode_frames(Cursor::new(b"plain"), &Limits::default(), |_, _| {
+        Ok::<(), Error>(())
+    });
+    assert!(matches!(outcome, Err(Error::Audio)));
+}

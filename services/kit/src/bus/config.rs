@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use callfold_schema::Writing;
 use tokio::sync::watch;
 
 use super::error::BusError;
@@ -22,6 +23,8 @@ pub struct BusConfig {
     pub stream_replicas: usize,
     /// The bound of the stream in bytes; new events are refused beyond it, old ones never dropped.
     pub stream_bytes_max: u64,
+    /// In which versions events are written.
+    pub writing: Writing,
     /// How long the first connection may take.
     pub connect_timeout: Duration,
 }
@@ -38,12 +41,13 @@ impl BusConfig {
             name: "callfold".to_owned(),
             stream_replicas: 1,
             stream_bytes_max: STREAM_BYTES_DEFAULT,
+            writing: Writing::Newest,
             connect_timeout: Duration::from_secs(10),
         }
     }
 
-    /// `NATS_URL`, `NATS_CREDS`, `CALLFOLD_STREAM_REPLICAS`, `CALLFOLD_STREAM_BYTES_MAX`. Without `NATS_URL` there is no
-    /// external broker: `None`, but the other settings are checked all the same.
+    /// `NATS_URL`, `NATS_CREDS`, `CALLFOLD_STREAM_REPLICAS`, `CALLFOLD_STREAM_BYTES_MAX`, `CALLFOLD_WRITE_EVENTS`. Without
+    /// `NATS_URL` there is no external broker: `None`, but the other settings are checked all the same.
     pub fn from_settings(settings: &mut Settings<'_>) -> Option<Self> {
         let url = settings.secret("NATS_URL");
         let credentials = settings.text("NATS_CREDS").map(PathBuf::from);
@@ -58,6 +62,7 @@ impl BusConfig {
             1 << 50,
             "bytes",
         );
+        let writing = settings.parse("CALLFOLD_WRITE_EVENTS", Writing::Newest, "newest or previous");
         if let Some(path) = &credentials
             && !path.is_file()
         {
@@ -75,6 +80,7 @@ impl BusConfig {
             credentials,
             stream_replicas: usize::try_from(replicas).unwrap_or(1),
             stream_bytes_max: bytes,
+            writing,
             ..Self::new(url.expose())
         })
     }

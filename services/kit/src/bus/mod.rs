@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use async_nats::jetstream;
 use bytes::Bytes;
+use callfold_schema::Writing;
 use futures::StreamExt;
 
 pub use config::BusConfig;
@@ -42,6 +43,7 @@ pub struct Bus {
     stream: Arc<jetstream::stream::Stream>,
     identity: Arc<str>,
     bytes_max: u64,
+    writing: Writing,
     nearly_full: Arc<AtomicBool>,
     connections: config::Connections,
 }
@@ -65,6 +67,7 @@ impl Bus {
             stream: Arc::new(stream),
             identity: identity.into(),
             bytes_max: config.stream_bytes_max,
+            writing: config.writing,
             nearly_full: Arc::default(),
             connections,
         })

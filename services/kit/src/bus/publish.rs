@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use async_nats::HeaderMap;
 use async_nats::jetstream::context::PublishErrorKind;
-use callfold_schema::{EncodeError, NewEvent};
+use callfold_schema::subject::{HEADER_TRACEPARENT, HEADER_VERSION};
+use callfold_schema::{EncodeError, Encoded, NewEvent};
 use rand::RngExt;
 
 use super::Bus;
@@ -23,20 +24,22 @@ pub enum Published {
 }
 
 impl Bus {
-    /// Publishes an event and waits, at most `wait`, until it is durable.
+    /// Publishes an event and waits, at most `wait`, until it is durable. The payload and the header `Callfold-Version` are
+    /// those of [`super::BusConfig::writing`], whatever version the envelope says.
     pub async fn publish(&self, event: &NewEvent, wait: Duration) -> Result<Published, PublishError> {
-        let payload = event.event.encode().map_err(PublishError::Encode)?;
+        let Encoded { version, payload } = event
+            .event
+            .encode_as(self.writing)
+            .map_err(PublishError::Encode)?;
         let mut headers = HeaderMap::new();
         for (name, value) in event.envelope.headers() {
             headers.insert(name, value);
         }
+        headers.insert(HEADER_VERSION, version.to_string());
         if event.envelope.traceparent.is_none() {
             // A fact that nothing in the stream led to begins a trace.
             let (trace, span): (u128, u64) = (rand::rng().random(), rand::rng().random());
-            headers.insert(
-                callfold_schema::subject::HEADER_TRACEPARENT,
-                format!("00-{trace:032x}-{span:016x}-01"),
-            );
+            headers.insert(HEADER_TRACEPARENT, format!("00-{trace:032x}-{span:016x}-01"));
         }
         let subject = event.envelope.subject.to_string();
         let bytes = payload.len();

@@ -40,81 +40,47 @@ fn stream_config(config: &BusConfig) -> Config {
     }
 }
 
-/// The differences of our own fields, in words.
-fn differences(is: &Config, expected: &Config) -> Vec<String> {
-    let mut differences = Vec::new();
-    let mut compare = |field: &str, is: String, expected: String| {
+/// What is not as it was expected, in words.
+#[derive(Default)]
+struct Differences(Vec<String>);
+
+impl Differences {
+    fn compare<T: PartialEq + std::fmt::Debug>(&mut self, field: &str, is: &T, expected: &T) {
         if is != expected {
-            differences.push(format!("{field} is {is}, not {expected}"));
+            self.0.push(format!("{field} is {is:?}, not {expected:?}"));
         }
-    };
-    compare(
-        "subjects",
-        format!("{:?}", is.subjects),
-        format!("{:?}", expected.subjects),
-    );
-    compare(
-        "retention",
-        format!("{:?}", is.retention),
-        format!("{:?}", expected.retention),
-    );
-    compare(
-        "storage",
-        format!("{:?}", is.storage),
-        format!("{:?}", expected.storage),
-    );
-    compare(
-        "discard",
-        format!("{:?}", is.discard),
-        format!("{:?}", expected.discard),
-    );
-    compare(
-        "max_age",
-        format!("{:?}", is.max_age),
-        format!("{:?}", expected.max_age),
-    );
-    compare(
-        "max_msgs",
-        is.max_messages.to_string(),
-        expected.max_messages.to_string(),
-    );
-    compare(
+    }
+}
+
+/// The differences of our own fields.
+fn differences(is: &Config, expected: &Config) -> Vec<String> {
+    let mut found = Differences::default();
+    found.compare("subjects", &is.subjects, &expected.subjects);
+    found.compare("retention", &is.retention, &expected.retention);
+    found.compare("storage", &is.storage, &expected.storage);
+    found.compare("discard", &is.discard, &expected.discard);
+    found.compare("max_age", &is.max_age, &expected.max_age);
+    found.compare("max_msgs", &is.max_messages, &expected.max_messages);
+    found.compare(
         "max_msgs_per_subject",
-        is.max_messages_per_subject.to_string(),
-        expected.max_messages_per_subject.to_string(),
+        &is.max_messages_per_subject,
+        &expected.max_messages_per_subject,
     );
-    compare(
+    found.compare(
         "replicas (CALLFOLD_STREAM_REPLICAS)",
-        is.num_replicas.to_string(),
-        expected.num_replicas.to_string(),
+        &is.num_replicas,
+        &expected.num_replicas,
     );
-    compare(
-        "allow_direct",
-        is.allow_direct.to_string(),
-        expected.allow_direct.to_string(),
-    );
-    compare("max_msg_size", is.max_message_size.to_string(), "-1".to_owned());
-    compare("no_ack", is.no_ack.to_string(), expected.no_ack.to_string());
-    compare("mirror", is.mirror.is_some().to_string(), "false".to_owned());
-    compare(
-        "sources",
-        is.sources
-            .as_ref()
-            .is_some_and(|sources| !sources.is_empty())
-            .to_string(),
-        "false".to_owned(),
-    );
-    compare(
-        "subject_transform",
-        is.subject_transform.is_some().to_string(),
-        "false".to_owned(),
-    );
-    compare(
-        "deny_delete",
-        is.deny_delete.to_string(),
-        expected.deny_delete.to_string(),
-    );
-    compare("sealed", is.sealed.to_string(), expected.sealed.to_string());
+    found.compare("allow_direct", &is.allow_direct, &expected.allow_direct);
+    found.compare("max_msg_size", &is.max_message_size, &-1);
+    found.compare("no_ack", &is.no_ack, &expected.no_ack);
+    found.compare("mirror", &is.mirror.is_some(), &false);
+    let has_sources = is.sources.as_ref().is_some_and(|sources| !sources.is_empty());
+    found.compare("sources", &has_sources, &false);
+    found.compare("subject_transform", &is.subject_transform.is_some(), &false);
+    found.compare("deny_delete", &is.deny_delete, &expected.deny_delete);
+    found.compare("sealed", &is.sealed, &expected.sealed);
+    let Differences(mut differences) = found;
     // A bound below the stream's would refuse events that the others still take; a larger one is set (see below).
     if is.max_bytes <= 0 {
         differences.push(format!("max_bytes is unlimited, not {}", expected.max_bytes));
@@ -210,57 +176,17 @@ pub(super) async fn create_or_verify_consumer(
         .await
         .map_err(|e| failed(Box::new(e)))?;
     let is = &consumer.cached_info().config;
-    let mut differences = Vec::new();
-    let mut compare = |field: &str, is: String, expected: String| {
-        if is != expected {
-            differences.push(format!("{field} is {is}, not {expected}"));
-        }
-    };
-    compare(
-        "filter_subject",
-        is.filter_subject.clone(),
-        expected.filter_subject,
-    );
-    compare(
-        "filter_subjects",
-        format!("{:?}", is.filter_subjects),
-        format!("{:?}", expected.filter_subjects),
-    );
-    compare(
-        "deliver_policy",
-        format!("{:?}", is.deliver_policy),
-        format!("{:?}", expected.deliver_policy),
-    );
-    compare(
-        "backoff",
-        format!("{:?}", is.backoff),
-        format!("{:?}", expected.backoff),
-    );
-    compare(
-        "headers_only",
-        is.headers_only.to_string(),
-        expected.headers_only.to_string(),
-    );
-    compare(
-        "ack_policy",
-        format!("{:?}", is.ack_policy),
-        format!("{:?}", expected.ack_policy),
-    );
-    compare(
-        "ack_wait",
-        format!("{:?}", is.ack_wait),
-        format!("{:?}", expected.ack_wait),
-    );
-    compare(
-        "max_deliver",
-        is.max_deliver.to_string(),
-        expected.max_deliver.to_string(),
-    );
-    compare(
-        "max_ack_pending",
-        is.max_ack_pending.to_string(),
-        expected.max_ack_pending.to_string(),
-    );
+    let mut found = Differences::default();
+    found.compare("filter_subject", &is.filter_subject, &expected.filter_subject);
+    found.compare("filter_subjects", &is.filter_subjects, &expected.filter_subjects);
+    found.compare("deliver_policy", &is.deliver_policy, &expected.deliver_policy);
+    found.compare("backoff", &is.backoff, &expected.backoff);
+    found.compare("headers_only", &is.headers_only, &expected.headers_only);
+    found.compare("ack_policy", &is.ack_policy, &expected.ack_policy);
+    found.compare("ack_wait", &is.ack_wait, &expected.ack_wait);
+    found.compare("max_deliver", &is.max_deliver, &expected.max_deliver);
+    found.compare("max_ack_pending", &is.max_ack_pending, &expected.max_ack_pending);
+    let Differences(differences) = found;
     if differences.is_empty() {
         Ok(consumer)
     } else {

@@ -1,19 +1,21 @@
 //! Publishing once for ever, reading without gaps, buckets and notices.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use async_nats::HeaderMap;
 use bytes::Bytes;
-use callfold_kit::bus::{PublishError, Published, ReadError, StoredEvent};
+use callfold_kit::bus::{Bus, BusConfig, PublishError, Published, ReadError, StoredEvent};
+use callfold_kit::config::Settings;
 use callfold_kit::health::Health;
 use callfold_kit::lifecycle::Lifecycle;
 use callfold_kit::metric::Metrics;
 use callfold_kit::testing::{TestNats, all_events, publish, wait_for};
-use callfold_schema::{EventKind, Key, Subject};
+use callfold_schema::event::{EngineFailure, FailureClass, TranscriptReady};
+use callfold_schema::{Event, EventKind, Key, NewEvent, Run, Stage, Subject, Writing};
 use futures::{FutureExt, StreamExt};
 
-use crate::support::{WAIT, call, ended, publish_all, raw, small_bus};
+use crate::support::{WAIT, answer_of, call, ended, now, publish_all, raw, recording, small_bus};
 
 fn calls(from: usize, to: usize) -> Vec<callfold_schema::NewEvent> {
     (from..to).map(|n| ended(&format!("CA{n}"))).collect()
@@ -78,6 +80,99 @@ async fn a_fact_that_the_server_forgot_the_id_of_is_already_recorded() {
         Published::AlreadyRecorded
     );
     assert_eq!(bus.stream_state().await.unwrap().messages, 1);
+}
+
+#[test]
+fn whom_events_are_written_for_is_a_setting() {
+    let read = |value: &str| {
+        let settings = [
+            ("NATS_URL", "nats://127.0.0.1:1"),
+            ("CALLFOLD_WRITE_EVENTS", value),
+        ];
+        let source: BTreeMap<String, String> = settings.map(|(k, v)| (k.into(), v.into())).into();
+        let mut settings = Settings::new(&source);
+        let config = BusConfig::from_settings(&mut settings);
+        (config.unwrap().writing, settings.finish().is_ok())
+    };
+    assert_eq!(read(""), (Writing::Newest, true));
+    assert_eq!(read("newest"), (Writing::Newest, true));
+    assert_eq!(read("previous"), (Writing::Previous, true));
+    assert_eq!(read("Previous release"), (Writing::Newest, false));
+}
+
+/// A transcript whose every new part is used.
+fn transcript(name: &str) -> NewEvent {
+    let Event::TranscriptReady(transcript) = answer_of(Stage::Transcribe) else {
+        panic!("the stage's answer is a transcript");
+    };
+    let overtaken = EngineFailure {
+        engine: "google".to_owned(),
+        model: "chirp_3".to_owned(),
+        class: FailureClass::Overtaken,
+        text: "another engine answered first".to_owned(),
+        elapsed_ms: 8_000,
+    };
+    let event = TranscriptReady {
+        failed_engines: vec![overtaken],
+        pieces: 4,
+        ..transcript
+    };
+    NewEvent::new(call(name), Key::stage(recording(), Run::FIRST), now(), event)
+}
+
+#[tokio::test]
+async fn events_are_written_in_the_versions_of_the_release_before_when_that_is_asked_for() {
+    let nats = TestNats::start().await;
+    let newest = nats.bus().await;
+    let previous = Bus::connect(&BusConfig {
+        writing: Writing::Previous,
+        ..nats.config()
+    })
+    .await
+    .unwrap();
+    let version = |stored: &StoredEvent| stored.header("Callfold-Version").unwrap().to_owned();
+
+    let event = transcript("CA1");
+    publish(&previous, &event).await;
+    let stored = newest.find(&event.envelope.subject).await.unwrap().unwrap();
+    assert_eq!(version(&stored), "1");
+    let record = stored.decode().unwrap();
+    assert_eq!(record.envelope.version, 1);
+    let Event::TranscriptReady(read) = &record.event else {
+        panic!("it was a transcript");
+    };
+    // The nearest class, and nothing of what version 1 could not say.
+    let failed = &read.failed_engines[0];
+    assert_eq!(
+        (failed.class, failed.model.as_str(), read.pieces),
+        (FailureClass::Timeout, "", 1)
+    );
+
+    // What was read in an old version is written in the newest one, header and payload.
+    let mut again = NewEvent {
+        envelope: record.envelope,
+        event: record.event,
+    };
+    again.envelope.subject.call_sid = call("CA2");
+    publish(&newest, &again).await;
+    let stored = newest.find(&again.envelope.subject).await.unwrap().unwrap();
+    assert_eq!(version(&stored), "2");
+    assert_eq!(stored.decode().unwrap().event, again.event);
+
+    let event = transcript("CA3");
+    publish(&newest, &event).await;
+    let stored = newest.find(&event.envelope.subject).await.unwrap().unwrap();
+    assert_eq!(version(&stored), "2");
+    assert_eq!(stored.decode().unwrap().event, event.event);
+
+    // Kinds that did not change are written in their one version.
+    publish(&previous, &ended("CA4")).await;
+    let stored = newest
+        .find(&ended("CA4").envelope.subject)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(version(&stored), "1");
 }
 
 #[tokio::test]

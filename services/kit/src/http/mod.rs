@@ -14,6 +14,8 @@ use crate::health::Health;
 use crate::lifecycle::{BoxError, Lifecycle};
 use crate::metric::Metrics;
 
+pub mod answer;
+
 /// How long a connection to another server may take.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
