@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use callfold_kit::audio::RecordingLimits;
 use callfold_kit::config::Settings;
 use callfold_kit::stage::StagePolicy;
 use callfold_schema::Stage;
@@ -10,12 +11,6 @@ use callfold_twilio::{AllowedHosts, AuthToken};
 
 /// Downloads at once.
 const SLOTS: usize = 8;
-/// 512 MiB: nine hours of Twilio's WAV.
-const BYTES_MAX: u64 = 512 << 20;
-/// Twilio's own bound for `<Record>`.
-const DURATION_MAX_SECS: u64 = 14_400;
-/// Recordings may be a little longer than was asked for.
-const DURATION_SLACK: Duration = Duration::from_secs(60);
 
 /// The settings of the downloader.
 #[derive(Debug, Clone)]
@@ -57,9 +52,10 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
+        let recording = RecordingLimits::default();
         Self {
-            bytes_max: BYTES_MAX,
-            duration_max: Duration::from_secs(DURATION_MAX_SECS) + DURATION_SLACK,
+            bytes_max: recording.bytes_max,
+            duration_max: recording.duration_max,
             stall: Duration::from_secs(30),
             total: Duration::from_secs(900),
         }
@@ -108,20 +104,7 @@ impl DownloaderConfig {
             AllowedHosts::default()
         });
         let defaults = Limits::default();
-        let bytes_max = settings.number(
-            "CALLFOLD_RECORDING_BYTES_MAX",
-            BYTES_MAX,
-            1 << 10,
-            1 << 40,
-            "bytes",
-        );
-        let duration_max = settings.number(
-            "CALLFOLD_RECORDING_SECS_MAX",
-            DURATION_MAX_SECS,
-            1,
-            86_400,
-            "seconds",
-        );
+        let recording = RecordingLimits::from_settings(settings);
         let total = settings.number(
             "CALLFOLD_RECORDING_FETCH_SECS",
             defaults.total.as_secs(),
@@ -133,8 +116,8 @@ impl DownloaderConfig {
             credentials,
             allowed,
             limits: Limits {
-                bytes_max,
-                duration_max: Duration::from_secs(duration_max) + DURATION_SLACK,
+                bytes_max: recording.bytes_max,
+                duration_max: recording.duration_max,
                 total: Duration::from_secs(total),
                 ..defaults
             },

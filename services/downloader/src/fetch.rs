@@ -8,6 +8,8 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
+use callfold_kit::SharedClock;
+use callfold_kit::http::answer::{self, AnswerError};
 use callfold_kit::stage::{Failure, Outcome};
 use callfold_schema::event::FailureClass;
 use callfold_twilio::AllowedHosts;
@@ -22,8 +24,6 @@ use crate::config::{Credentials, Limits};
 
 /// Most redirects that are followed.
 const REDIRECTS_MAX: u32 = 3;
-/// The longest wish of a host for a delay that is taken over.
-const RETRY_AFTER_MAX: Duration = Duration::from_secs(3_600);
 
 /// Fetches media.
 pub struct Fetcher {
@@ -32,6 +32,7 @@ pub struct Fetcher {
     allowed: AllowedHosts,
     credentials: Option<Credentials>,
     limits: Limits,
+    clock: SharedClock,
 }
 
 /// A file that was fetched whole.
@@ -131,15 +132,7 @@ impl FetchError {
     pub fn class(&self) -> FailureClass {
         match self {
             Self::Missing => FailureClass::NotFound,
-            Self::Status { status, .. } => match status.as_u16() {
-                401 | 403 => FailureClass::Credentials,
-                408 => FailureClass::Timeout,
-                410 => FailureClass::NotFound,
-                429 => FailureClass::RateLimited,
-                500..=599 => FailureClass::Unavailable,
-                400..=499 => FailureClass::Refused,
-                _ => FailureClass::Invalid,
-            },
+            Self::Status { status, .. } => answer::class_of(status.as_u16()),
             Self::RedirectRefused { .. } | Self::TooLarge { .. } => FailureClass::NotAllowed,
             Self::TooManyRedirects | Self::RedirectMalformed | Self::NotMedia { .. } | Self::Empty => {
                 FailureClass::Invalid
@@ -180,12 +173,14 @@ impl Fetcher {
         allowed: AllowedHosts,
         credentials: Option<Credentials>,
         limits: Limits,
+        clock: SharedClock,
     ) -> Self {
         Self {
             http,
             allowed,
             credentials,
             limits,
+            clock,
         }
     }
 
@@ -251,7 +246,7 @@ impl Fetcher {
                 _ => {
                     return Err(FetchError::Status {
                         status,
-                        retry_after: retry_after(&response),
+                        retry_after: answer::retry_after(response.headers(), self.clock.now()),
                     });
                 }
             }
@@ -348,12 +343,10 @@ pub fn wait_for_media(age: Duration, patience: Duration) -> Option<Duration> {
 }
 
 fn from_reqwest(error: &reqwest::Error, host: String, stall: Duration) -> FetchError {
-    if error.is_connect() {
-        FetchError::Connect { host }
-    } else if error.is_timeout() {
-        FetchError::Stalled { host, stall }
-    } else {
-        FetchError::Broken { host }
+    match AnswerError::from(error) {
+        AnswerError::Connect => FetchError::Connect { host },
+        AnswerError::Timeout => FetchError::Stalled { host, stall },
+        _ => FetchError::Broken { host },
     }
 }
 
@@ -367,18 +360,6 @@ fn host_of(url: &Url) -> String {
         .take(SHOWN_MAX)
         .collect();
     url.port().map_or(host.clone(), |port| format!("{host}:{port}"))
-}
-
-fn retry_after(response: &Response) -> Option<Duration> {
-    let seconds = response
-        .headers()
-        .get(header::RETRY_AFTER)?
-        .to_str()
-        .ok()?
-        .trim()
-        .parse()
-        .ok()?;
-    Some(Duration::from_secs(seconds).min(RETRY_AFTER_MAX))
 }
 
 fn asks_for_two_channels(url: &Url) -> bool {

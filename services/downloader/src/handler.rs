@@ -58,6 +58,7 @@ impl Downloader {
                 config.allowed.clone(),
                 config.credentials.clone(),
                 config.limits,
+                clock.clone(),
             ),
             allowed: config.allowed.clone(),
             duration_max: config.limits.duration_max,

@@ -1,11 +1,10 @@
 //! The service: what its routes share, and how it is built.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
@@ -16,12 +15,15 @@ use callfold_kit::clock::SharedClock;
 use callfold_kit::health::{Health, Part};
 use callfold_kit::lifecycle::Lifecycle;
 use callfold_kit::metric::{CounterName, HistogramName, Metrics};
-use callfold_schema::{CallSid, EventKind, Key, NewEvent, Subject};
+use callfold_kit::numbers::{Book, Numbers};
+use callfold_schema::{CallSid, EventKind, Key, NewEvent, PhoneNumber, Subject};
 use callfold_twilio::{PublicUrl, Script, SignatureVerifier, path};
+use tokio::sync::watch;
 
 use crate::config::GatewayConfig;
 use crate::error::Outcome;
 use crate::known_calls::KnownCalls;
+use crate::numbers::{Answer, Answers};
 use crate::routes;
 use crate::translate::Fact;
 use crate::webhook::WEBHOOK_BYTES_MAX;
@@ -46,12 +48,16 @@ pub struct Deps {
     pub metrics: Metrics,
     /// The process's health; the gateway adds a part that gates readiness.
     pub health: Health,
+    /// The settings of single numbers.
+    pub numbers: Numbers,
 }
 
 /// The built service.
 pub struct Gateway {
     shared: Shared,
     part: Part,
+    /// Changes of the settings of numbers, from the building on.
+    changes: watch::Receiver<Arc<Book>>,
 }
 
 /// What every route can reach.
@@ -60,11 +66,11 @@ pub(crate) type Shared = Arc<Inner>;
 pub(crate) struct Inner {
     pub(crate) verifier: Option<SignatureVerifier>,
     pub(crate) public_url: PublicUrl,
-    pub(crate) script: Script,
-    /// The answer to a call, the same for all.
-    pub(crate) answer: Bytes,
-    /// The answer to the end of a recording.
-    pub(crate) closing: Bytes,
+    /// What the environment says for numbers without settings of their own.
+    script: Script,
+    answers: RwLock<Arc<Answers>>,
+    /// Kept so that changes of them can be followed: the channel ends with its last owner.
+    _numbers: Numbers,
     pub(crate) metrics: Metrics,
     known: KnownCalls,
     bus: Bus,
@@ -82,10 +88,12 @@ pub fn build(config: GatewayConfig, local: SocketAddr, deps: Deps) -> Gateway {
         );
     }
     let part = deps.health.part("gateway", true);
+    let mut changes = deps.numbers.subscribe();
+    let answers = Answers::of(&changes.borrow_and_update(), &config.script, &public_url);
     let shared = Arc::new(Inner {
         verifier,
-        answer: config.script.answer(&public_url).into(),
-        closing: config.script.closing().into(),
+        answers: RwLock::new(Arc::new(answers)),
+        _numbers: deps.numbers,
         public_url,
         script: config.script,
         metrics: deps.metrics,
@@ -93,7 +101,11 @@ pub fn build(config: GatewayConfig, local: SocketAddr, deps: Deps) -> Gateway {
         bus: deps.bus,
         clock: deps.clock,
     });
-    Gateway { shared, part }
+    Gateway {
+        shared,
+        part,
+        changes,
+    }
 }
 
 impl Gateway {
@@ -115,9 +127,10 @@ impl Gateway {
         &self.shared.public_url
     }
 
-    /// Keeps the health part true for as long as the process lives: calls can be accepted while the broker is connected
-    /// and has room.
+    /// Follows what changes for as long as the process lives: the health part (calls can be accepted while the broker is
+    /// connected and has room) and the settings of numbers.
     pub fn watch(&self, lifecycle: &Lifecycle) {
+        self.watch_numbers(lifecycle);
         let (bus, part, soft) = (self.shared.bus.clone(), self.part.clone(), lifecycle.soft());
         lifecycle.spawn("gateway-watch", async move {
             let mut every = tokio::time::interval(WATCH_EVERY);
@@ -144,9 +157,35 @@ impl Gateway {
             Ok(())
         });
     }
+
+    fn watch_numbers(&self, lifecycle: &Lifecycle) {
+        let (shared, mut changes, soft) = (Arc::clone(&self.shared), self.changes.clone(), lifecycle.soft());
+        lifecycle.spawn("gateway-numbers", async move {
+            loop {
+                // Both arms only wait: a change that is not seen now is seen next time.
+                tokio::select! {
+                    () = soft.cancelled() => return Ok(()),
+                    changed = changes.changed() => changed?,
+                }
+                let (book, shared) = (Arc::clone(&changes.borrow_and_update()), Arc::clone(&shared));
+                // Ten thousand numbers take a moment that no caller should wait for.
+                let making = move || {
+                    let answers = Answers::of(&book, &shared.script, &shared.public_url);
+                    *shared.answers.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(answers);
+                };
+                tokio::task::spawn_blocking(making).await?;
+            }
+        });
+    }
 }
 
 impl Inner {
+    /// What is answered to calls of this number: looked up, not made.
+    pub(crate) fn answer(&self, called: &PhoneNumber) -> Arc<Answer> {
+        let answers = self.answers.read().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(answers.to(called))
+    }
+
     /// Makes a fact durable. That it was recorded before is a success.
     ///
     /// A failure is counted and logged here, once: it means that a person should look.

@@ -10,6 +10,7 @@ mod config;
 mod error;
 mod gateway;
 mod known_calls;
+pub mod numbers;
 mod routes;
 #[cfg(test)]
 mod tests;

@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, Response, StatusCode, header};
+use callfold_kit::Numbers;
 use callfold_kit::bus::Bus;
 use callfold_kit::clock::TestClock;
 use callfold_kit::health::Health;
 use callfold_kit::lifecycle::Lifecycle;
 use callfold_kit::metric::{CounterName, Metrics};
-use callfold_kit::testing::TestNats;
+use callfold_kit::testing::{TestNats, wait_for};
 use callfold_schema::event::{CallStarted, RecordingReady};
 use callfold_schema::{CallSid, Event, EventKind, Key, RecordingSid, Subject, UnixMillis};
 use callfold_twilio::{AuthToken, Form, PublicUrl, path, sign};
@@ -33,6 +34,10 @@ struct Stack {
 }
 
 async fn stack_with(config: GatewayConfig) -> Stack {
+    stack_of(config, Numbers::none()).await
+}
+
+async fn stack_of(config: GatewayConfig, numbers: Numbers) -> Stack {
     let nats = TestNats::start().await;
     let bus = nats.bus().await;
     let (metrics, health) = (Metrics::new(), Health::new());
@@ -41,6 +46,7 @@ async fn stack_with(config: GatewayConfig) -> Stack {
         clock: TestClock::at(UnixMillis(1_000)),
         metrics: metrics.clone(),
         health: health.clone(),
+        numbers,
     };
     let gateway = build(config, "127.0.0.1:5000".parse().unwrap(), deps);
     Stack {
@@ -135,6 +141,95 @@ async fn a_call_is_answered_with_twiml_and_recorded() {
     assert_eq!(stack.counted("voice", "ok"), 1);
 }
 
+const TWO_NUMBERS: &str = r#"
+[default]
+goodbye = "Goodbye from all."
+[numbers."+97239999999"]
+greeting = "The first, <quickly> & clearly."
+voice = "Google.he-IL-Wavenet-B"
+record_max_secs = 42
+goodbye = "Goodbye from the first."
+[numbers."+97248888888"]
+greeting = "We are closed."
+record = false
+"#;
+
+#[tokio::test]
+async fn each_number_has_its_own_answer_and_closing() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("numbers.toml");
+    std::fs::write(&path, TWO_NUMBERS).unwrap();
+    let numbers = Numbers::load(&path, crate::numbers::check()).unwrap();
+    let stack = stack_of(GatewayConfig::default(), numbers.clone()).await;
+    let call = async |name: &str, to: &str| {
+        let body = format!("CallSid={name}&From=%2B972501234567&{to}");
+        let answer = text(stack.send(request(path::VOICE, body.clone())).await).await;
+        let closing = text(stack.send(request(path::RECORD_ACTION, body)).await).await;
+        let event = stack.event(name, EventKind::CallStarted, Key::single()).await;
+        let Some(Event::CallStarted(started)) = event else {
+            panic!("call_started is in the stream")
+        };
+        (answer, closing, started)
+    };
+    // A plus that was not escaped is a space in a form, and an older field says the same.
+    for (name, to) in [
+        ("CA_1", "To=%2B97239999999"),
+        ("CA_2", "To=+97239999999"),
+        ("CA_3", "Called=%2B97239999999"),
+    ] {
+        let (answer, closing, started) = call(name, to).await;
+        assert!(
+            answer.contains("The first, &lt;quickly&gt; &amp; clearly."),
+            "{answer}"
+        );
+        assert!(answer.contains("maxLength=\"42\"") && answer.contains("he-IL-Wavenet-B"));
+        assert!(closing.contains("Goodbye from the first."), "{closing}");
+        assert_eq!(started.to.as_str(), "+97239999999");
+        assert_eq!(started.greeting, "The first, <quickly> & clearly.");
+        assert_eq!(
+            (started.record_max_s, started.voice.as_str()),
+            (42, "Google.he-IL-Wavenet-B")
+        );
+    }
+    let (answer, _, started) = call("CA_4", "To=%2B97248888888").await;
+    assert!(answer.contains("We are closed.") && answer.contains("<Hangup/>"));
+    assert!(!answer.contains("<Record") && answer.matches("<Say").count() == 1);
+    assert_eq!(
+        (started.record_max_s, started.greeting.as_str()),
+        (0, "We are closed.")
+    );
+    for (name, to) in [
+        ("CA_5", "To=%2B97230000000"),
+        ("CA_6", "To=client%3Aanna"),
+        ("CA_7", ""),
+    ] {
+        let (answer, closing, started) = call(name, to).await;
+        assert!(
+            answer.contains("<Record ") && closing.contains("Goodbye from all."),
+            "{to}"
+        );
+        assert_eq!(started.record_max_s, 180);
+        assert_eq!(started.greeting, callfold_twilio::Script::default().greeting);
+    }
+
+    // A change holds for the next call.
+    let lifecycle = Lifecycle::new();
+    stack.gateway.watch(&lifecycle);
+    let part = stack.health.part("numbers", false);
+    let every = Duration::from_millis(20);
+    numbers.watch_every(every, &lifecycle, part, stack.metrics.clone());
+    std::fs::write(&path, TWO_NUMBERS.replace("record = false", "record = true")).unwrap();
+    wait_for("the changed answer", async || {
+        let body = "CallSid=CA_8&To=%2B97248888888";
+        let answer = text(stack.send(request(path::VOICE, body)).await).await;
+        assert!(answer.contains("We are closed."));
+        answer.contains("<Record ").then_some(())
+    })
+    .await;
+    lifecycle.stop();
+    lifecycle.stopped(Duration::from_secs(30)).await.unwrap();
+}
+
 #[tokio::test]
 async fn a_webhook_sent_many_times_is_one_event() {
     let stack = stack().await;
@@ -202,6 +297,7 @@ async fn a_call_that_another_gateway_took_is_known() {
         clock: TestClock::at(UnixMillis(1_000)),
         metrics: Metrics::new(),
         health: Health::new(),
+        numbers: Numbers::none(),
     };
     let other = build(GatewayConfig::default(), "127.0.0.1:5001".parse().unwrap(), deps).router();
     let response = other

@@ -4,7 +4,9 @@ use callfold_schema::event::{
     CallEnded, CallStarted, Caller, MissingReason, RecordingMissing, RecordingReady, RecordingStarted,
 };
 use callfold_schema::{CallSid, Event, IdError, Key, PhoneNumber, RecordingSid, UnixMillis};
-use callfold_twilio::{CallStatusRequest, Form, RecordingRequest, RecordingStatus, Script, VoiceRequest};
+use callfold_twilio::{
+    CallStatusRequest, Form, RecordingRequest, RecordingStatus, Script, Voice, VoiceRequest,
+};
 use data_encoding::HEXLOWER;
 use sha2::{Digest as _, Sha256};
 use url::Url;
@@ -42,6 +44,29 @@ pub enum Untranslatable {
     NoMedia,
 }
 
+/// What the caller is going to hear, for the event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Heard {
+    /// The greeting.
+    pub greeting: String,
+    /// Who says it.
+    pub voice: Voice,
+    /// The longest message, in seconds; 0 when none is taken.
+    pub record_max_s: u32,
+}
+
+impl Heard {
+    /// What this script lets a caller hear; without `records` no message is taken.
+    #[must_use]
+    pub fn of(script: &Script, records: bool) -> Self {
+        Self {
+            greeting: script.greeting.clone(),
+            voice: script.voice.clone(),
+            record_max_s: if records { script.max_length_secs } else { 0 },
+        }
+    }
+}
+
 /// What a recording callback says.
 #[derive(Debug, Clone, PartialEq)]
 pub enum RecordingNews {
@@ -53,6 +78,11 @@ pub enum RecordingNews {
 
 fn call_sid(text: Option<&str>) -> Result<CallSid, Untranslatable> {
     CallSid::parse(text.unwrap_or_default()).map_err(Untranslatable::CallSid)
+}
+
+/// The number that was called, in the form in which it stands in events.
+pub(crate) fn called(form: &Form) -> PhoneNumber {
+    phone(VoiceRequest(form).to())
 }
 
 fn phone(text: Option<String>) -> PhoneNumber {
@@ -70,7 +100,7 @@ fn own(text: Option<&str>) -> Option<String> {
 pub fn call_started(
     form: Form,
     idempotency_token: Option<String>,
-    script: &Script,
+    heard: &Heard,
 ) -> Result<Fact, Untranslatable> {
     let voice = VoiceRequest(&form);
     let call_sid = call_sid(voice.call_sid())?;
@@ -88,10 +118,10 @@ pub fn call_started(
             forwarded_from: voice.forwarded_from().map(PhoneNumber),
             stir_verdict: own(voice.stir_verstat()),
         },
-        greeting: script.greeting.clone(),
-        voice: script.voice.name().to_owned(),
-        language: script.voice.language().to_owned(),
-        record_max_s: script.max_length_secs,
+        greeting: heard.greeting.clone(),
+        voice: heard.voice.name().to_owned(),
+        language: heard.voice.language().to_owned(),
+        record_max_s: heard.record_max_s,
         idempotency_token,
         form: form.into_fields(),
     };

@@ -430,12 +430,15 @@ async fn statuses_have_their_outcomes() {
         let (outcome, _, _) = once(vec![Answer::Status(status)]).await;
         assert_eq!(rejected(outcome).class, class, "{status}");
     }
-    let (outcome, _, _) = once(vec![Answer::With(429, "retry-after", "17".to_owned())]).await;
-    let failure = retried(outcome);
-    assert_eq!(
-        (failure.class, failure.after),
-        (FailureClass::RateLimited, Some(Duration::from_secs(17)))
-    );
+    // The date is 17 s after the announcement.
+    for wish in ["17", "Fri, 15 Jan 2027 08:00:17 GMT"] {
+        let (outcome, _, _) = once(vec![Answer::With(429, "retry-after", wish.to_owned())]).await;
+        let failure = retried(outcome);
+        assert_eq!(
+            (failure.class, failure.after),
+            (FailureClass::RateLimited, Some(Duration::from_secs(17)))
+        );
+    }
 }
 
 #[tokio::test]

@@ -7,8 +7,10 @@ use axum::response::Response;
 
 use super::{twiml, with};
 use crate::gateway::Shared;
+use crate::translate;
 use crate::webhook::Webhook;
 
-pub(crate) async fn record_action(State(shared): State<Shared>, _webhook: Webhook) -> Response {
-    with(twiml(shared.closing.clone()), "ok")
+pub(crate) async fn record_action(State(shared): State<Shared>, webhook: Webhook) -> Response {
+    let answer = shared.answer(&translate::called(&webhook.form));
+    with(twiml(answer.closing.clone()), "ok")
 }

@@ -15,7 +15,9 @@ use crate::webhook::Webhook;
 
 pub(crate) async fn voice(State(shared): State<Shared>, webhook: Webhook) -> Result<Response, Refusal> {
     let fallback_error = VoiceRequest(&webhook.form).fallback_error();
-    let fact = translate::call_started(webhook.form, webhook.idempotency_token, &shared.script)
+    // Taken once: what the event says is what the caller hears, whatever is read meanwhile.
+    let answer = shared.answer(&translate::called(&webhook.form));
+    let fact = translate::call_started(webhook.form, webhook.idempotency_token, &answer.heard)
         .map_err(Refusal::Untranslatable)?;
     let call_sid = fact.call_sid.clone();
     if let Some(code) = fallback_error {
@@ -32,5 +34,5 @@ pub(crate) async fn voice(State(shared): State<Shared>, webhook: Webhook) -> Res
         // Counted and logged in `record`; the caller still hears the greeting.
         Err(_) => "answered_unrecorded",
     };
-    Ok(with(twiml(shared.answer.clone()), outcome))
+    Ok(with(twiml(answer.document.clone()), outcome))
 }

@@ -17,7 +17,7 @@ fn a_call_becomes_call_started_with_its_whole_form() {
     let body = "CallSid=CA_test&AccountSid=AC1&From=%2B972501234567&To=+97239999999&CallerCity=Haifa&FromCountry=IL\
                 &CallerName=%D7%99%D7%A9%D7%A8%D7%90%D7%9C&Direction=inbound&StirVerstat=&New=%20kept%20";
     let script = Script::default();
-    let started = call_started(form(body), Some("token-1".to_owned()), &script).unwrap();
+    let started = call_started(form(body), Some("token-1".to_owned()), &Heard::of(&script, true)).unwrap();
     assert_eq!(started.call_sid.as_str(), "CA_test");
     assert_eq!(started.key, Key::single());
     let Event::CallStarted(event) = started.event else {
@@ -50,7 +50,7 @@ fn a_call_sid_that_is_no_identifier_is_refused() {
         &long,
     ] {
         assert!(matches!(
-            call_started(form(body), None, &Script::default()),
+            call_started(form(body), None, &Heard::of(&Script::default(), true)),
             Err(Untranslatable::CallSid(_))
         ));
         assert!(matches!(
