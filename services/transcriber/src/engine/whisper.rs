@@ -1,72 +1,48 @@
 //! whisper.cpp in this process: any ggml model, and the small demonstration model that is built in.
 //!
-//! The model is loaded once. An inference runs on a blocking thread of its own with some threads of
-//! whisper.cpp's; how many run at once is bounded, so that together they fit the machine. Each gets a fresh
-//! state: making one takes milliseconds (5 ms for the demonstration model), and its buffers (50 MB there, up to
-//! GBs for large models) are given back while nothing is to be done.
+//! A recording is cut at silences into pieces of at most 28 s ([`crate::speech`]); what holds no speech is not decoded.
+//! Each piece is a window of its own: nothing of one is known to the next, so they can be recognised in any order and
+//! at once. Workers take piece after piece, of whichever recording has its turn (`queue.rs`): a call that comes while
+//! a long one is worked on waits for one piece. What was heard is looked at by its form ([`crate::filter`]) and put
+//! where the speech is.
+//!
+//! Memory: the model once; for each worker what whisper.cpp needs to compute (50 MB for the demonstration model, up to
+//! GBs for large ones), freed while nothing is to be done, and one piece's samples (2 MB); for each recording in hand at
+//! most 4 MiB of samples (longer ones are in files), 20 bytes each 16 ms while speech is looked for, and its text. None
+//! but the last two grow with a recording's length: 10 MB for two hours.
 
-use std::borrow::Cow;
-use std::fmt;
-use std::fs::File;
-use std::io::Read;
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use std::{fmt, io};
 
 use async_trait::async_trait;
 use callfold_schema::event::FailureClass;
-use tokio::sync::{OnceCell, Semaphore};
-use tokio_util::sync::CancellationToken;
-use whisper_rs::{
-    FullParams, SamplingStrategy, WhisperContext, WhisperContextParameters, WhisperError, WhisperSegment,
-    WhisperState,
-};
 
-use super::abort::{self, Abort};
-use super::{Engine, EngineError, Recognised, RecognisedSegment};
+use super::abort::Abort;
+use super::{Cause, Engine, EngineError, Recognised, RecognisedSegment, Request};
 use crate::audio::{Audio16k, SAMPLE_RATE_HZ};
+use crate::filter;
+use crate::speech::{self, Plan};
 
-/// The demonstration model: a real Whisper network that knows 181 words of synthetic Hebrew.
-static DEMO_MODEL: &[u8] = include_bytes!("../../assets/ggml-micro-he.bin");
-/// Its name in events and on cards.
-pub const DEMO_MODEL_NAME: &str = "ggml-micro-he";
-/// First bytes of a ggml model file.
-const GGML_MAGIC: [u8; 4] = *b"lmgg";
-/// Shorter audio is filled up with silence; whisper.cpp ignores what is too short.
-const MIN_SAMPLES: usize = SAMPLE_RATE_HZ as usize;
+mod decode;
+mod model;
+mod pool;
+mod queue;
+mod vad;
+
+pub use model::{DEMO_MODEL_NAME, ModelError, ModelSource, check_file};
+
+use decode::{Heard, Order};
+use model::Model;
+use pool::Pool;
+use vad::VadSource;
+
+/// Longest piece: what whisper takes in at once is 30 s, and a little room helps it to end.
+const PIECE_MAX: Duration = Duration::from_secs(28);
 /// Most threads and workers that a setting may ask for.
 const PARALLEL_MAX: usize = 256;
-
-/// Where the model comes from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ModelSource {
-    /// The built-in demonstration model.
-    Demo,
-    /// A ggml file.
-    File(PathBuf),
-}
-
-impl ModelSource {
-    /// Reads a setting: `demo`, or the path of a ggml file.
-    pub fn from_setting(value: &str) -> Self {
-        if value == "demo" {
-            Self::Demo
-        } else {
-            Self::File(PathBuf::from(value))
-        }
-    }
-
-    /// The model's name: the file's, without its ending.
-    pub fn model_name(&self) -> String {
-        match self {
-            Self::Demo => DEMO_MODEL_NAME.to_owned(),
-            Self::File(path) => path
-                .file_stem()
-                .map_or(Cow::Borrowed("unnamed"), |name| name.to_string_lossy())
-                .into_owned(),
-        }
-    }
-}
 
 /// How whisper.cpp is run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -104,134 +80,208 @@ impl Default for WhisperOptions {
     }
 }
 
-/// Why a model cannot be used. Says what is wrong with the file; nothing secret is in it.
-#[derive(Debug, thiserror::Error)]
-pub enum ModelError {
-    /// The file cannot be read.
-    #[error("cannot read the speech model {}", .path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        #[source]
-        #[doc = "Why."]
-        source: std::io::Error,
-    },
-    /// The file is something else.
-    #[error("{} is not a ggml model for whisper.cpp", .path.display())]
-    NotGgml {
-        /// The file.
-        path: PathBuf,
-    },
-    /// The file is only the beginning of a model.
-    #[error("the speech model {} is not complete; fetch it again", .path.display())]
-    Torn {
-        /// The file.
-        path: PathBuf,
-    },
-    /// whisper.cpp does not take it.
-    #[error("whisper.cpp cannot load the model {name}")]
-    Load {
-        /// The model's name.
-        name: String,
-        #[source]
-        #[doc = "What whisper.cpp says."]
-        source: WhisperError,
-    },
-    /// It was trained on English only.
-    #[error("the model {name} knows English only; take one without `.en` in its name")]
-    EnglishOnly {
-        /// The model's name.
-        name: String,
-    },
-}
-
-impl ModelError {
-    /// What is behind it, for an error that has taken over its text.
-    fn into_cause(self) -> Option<super::Cause> {
-        match self {
-            Self::Read { source, .. } => Some(source.into()),
-            Self::Load { source, .. } => Some(source.into()),
-            Self::NotGgml { .. } | Self::Torn { .. } | Self::EnglishOnly { .. } => None,
-        }
-    }
-}
-
-/// The whisper engine.
+/// The whisper engine. It can begin without a model, and change to another one while it works.
 pub struct Whisper {
-    source: ModelSource,
-    model: String,
     options: WhisperOptions,
-    context: OnceCell<Arc<WhisperContext>>,
-    slots: Arc<Semaphore>,
+    /// What it was told to use: loaded, or to be loaded when it is needed.
+    wanted: Mutex<Option<ModelSource>>,
+    model: Mutex<Option<Arc<Model>>>,
+    vad: Mutex<Option<Arc<VadSource>>>,
+    /// Held while a model is loaded: one at a time.
+    loading: tokio::sync::Mutex<()>,
+    pool: Pool,
 }
 
 impl fmt::Debug for Whisper {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Whisper")
-            .field("source", &self.source)
+            .field("source", &*lock(&self.wanted))
             .field("options", &self.options)
             .finish_non_exhaustive()
     }
 }
 
 impl Whisper {
-    /// An engine that loads its model when it is prepared, or at the first recording.
-    pub fn new(source: ModelSource, options: WhisperOptions) -> Self {
+    /// An engine that loads its model when it is prepared, or at the first recording. `None`: it has none, and says so
+    /// until [`Whisper::set_model`] gives it one.
+    pub fn new(source: impl Into<Option<ModelSource>>, options: WhisperOptions) -> Self {
         Self {
-            model: source.model_name(),
-            slots: Arc::new(Semaphore::new(options.workers.get().min(PARALLEL_MAX))),
-            context: OnceCell::new(),
-            source,
+            pool: Pool::new(options.workers.get().min(PARALLEL_MAX)),
+            wanted: Mutex::new(source.into()),
+            model: Mutex::new(None),
+            vad: Mutex::new(None),
+            loading: tokio::sync::Mutex::new(()),
             options,
         }
     }
 
-    async fn context(&self) -> Result<Arc<WhisperContext>, EngineError> {
-        let load = || async {
-            let (source, language) = (self.source.clone(), self.options.language.clone());
-            tokio::task::spawn_blocking(move || load(&source, &language))
-                .await
-                .map_err(|source| worker_lost(source.into()))?
-                .map(Arc::new)
-                .map_err(|error| EngineError::Unavailable {
-                    class: FailureClass::Invalid,
-                    text: error.to_string(),
-                    source: error.into_cause(),
-                })
-        };
-        self.context.get_or_try_init(load).await.map(Arc::clone)
+    /// With a model that tells where somebody speaks (silero, in whisper.cpp's format). One that cannot be loaded is
+    /// told once in the log, and recognition goes on without.
+    #[must_use]
+    pub fn with_vad(self, vad: Option<PathBuf>) -> Self {
+        self.set_vad(vad);
+        self
     }
 
-    /// Runs one job, and stops it when this future is dropped or `cancel` is cancelled.
-    async fn run(
-        &self,
-        audio: Arc<Audio16k>,
-        cancel: CancellationToken,
-        abort: Arc<Abort>,
-    ) -> Result<Recognised, EngineError> {
-        let context = self.context().await?;
-        let slot = tokio::select! {
-            // Both may be dropped half-way: neither has begun anything.
-            slot = Arc::clone(&self.slots).acquire_owned() => slot.map_err(|e| worker_lost(e.into()))?,
-            () = cancel.cancelled() => return Err(EngineError::Cancelled),
-        };
-        let stop = RaiseOnDrop(Arc::clone(&abort));
-        let options = self.options.clone();
-        let mut job = tokio::task::spawn_blocking(move || {
-            // The slot is free when the thread is, not when somebody stops waiting for it.
-            let _slot = slot;
-            recognise(&context, &audio, &options, &abort)
-        });
-        let done = tokio::select! {
-            // The job runs on when this arm is dropped; the next line waits for it.
-            done = &mut job => done,
-            () = cancel.cancelled() => {
-                stop.0.raise();
-                job.await
-            }
-        };
-        done.map_err(|source| worker_lost(source.into()))?
+    /// Changes the model that tells where somebody speaks, for recordings that come from now on.
+    pub fn set_vad(&self, vad: Option<PathBuf>) {
+        *lock(&self.vad) = vad.map(|path| Arc::new(VadSource::new(path)));
     }
+
+    /// Changes the model. It is loaded beside the one in use; recordings in hand keep the one they began with, which is
+    /// freed when they end. When this fails, the one in use stays.
+    ///
+    /// # Errors
+    /// [`EngineError::Unavailable`] when the model cannot be loaded.
+    pub async fn set_model(&self, source: ModelSource) -> Result<(), EngineError> {
+        let _loading = self.loading.lock().await;
+        let model = self.load(source.clone()).await?;
+        *lock(&self.wanted) = Some(source);
+        *lock(&self.model) = Some(model);
+        Ok(())
+    }
+
+    /// Prepares the model; one that cannot be loaded is given up, and there is none until [`Whisper::set_model`] gives
+    /// one.
+    ///
+    /// # Errors
+    /// Why it cannot be loaded.
+    pub async fn prepare_or_give_up(&self) -> Result<(), EngineError> {
+        let loaded = self.loaded().await;
+        if loaded.is_err() {
+            *lock(&self.wanted) = None;
+        }
+        loaded.map(drop)
+    }
+
+    /// Where the model in use comes from, or the one that will be loaded; `None`: there is none.
+    pub fn source(&self) -> Option<ModelSource> {
+        lock(&self.wanted).clone()
+    }
+
+    async fn load(&self, source: ModelSource) -> Result<Arc<Model>, EngineError> {
+        let language = self.options.language.clone();
+        let model = tokio::task::spawn_blocking(move || Model::load(&source, &language))
+            .await
+            .map_err(|source| worker_lost(source.into()))??;
+        Ok(Arc::new(model))
+    }
+
+    /// The model, loaded when it was not yet.
+    async fn loaded(&self) -> Result<Option<Arc<Model>>, EngineError> {
+        if let Some(model) = lock(&self.model).clone() {
+            return Ok(Some(model));
+        }
+        let _loading = self.loading.lock().await;
+        // Somebody else may have loaded one meanwhile.
+        if let Some(model) = lock(&self.model).clone() {
+            return Ok(Some(model));
+        }
+        let Some(source) = self.source() else {
+            return Ok(None);
+        };
+        let model = self.load(source).await?;
+        *lock(&self.model) = Some(Arc::clone(&model));
+        Ok(Some(model))
+    }
+
+    /// Runs one job, and stops it when this future is dropped or the request is cancelled.
+    async fn run(&self, request: Request, abort: Arc<Abort>) -> Result<Recognised, EngineError> {
+        let cancel = request.cancel.clone();
+        // Whatever ends this future ends the work: looking for speech, and the pieces in hand and in the queue.
+        let _stop = RaiseOnDrop(Arc::clone(&abort));
+        tokio::select! {
+            biased;
+            () = cancel.cancelled() => Err(EngineError::Cancelled),
+            recognised = self.recognise(request, abort) => recognised,
+        }
+    }
+
+    async fn recognise(&self, request: Request, abort: Arc<Abort>) -> Result<Recognised, EngineError> {
+        let model = self.loaded().await?.ok_or_else(no_model)?;
+        let vad = lock(&self.vad).clone();
+        let mut options = self.options.clone();
+        if let Some(language) = request.language.as_deref().and_then(known_language) {
+            options.language = language;
+        }
+        let audio = request.audio;
+        let plan = {
+            let (audio, abort) = (Arc::clone(&audio), Arc::clone(&abort));
+            tokio::task::spawn_blocking(move || speech::plan(&audio, PIECE_MAX, &|| !abort.is_raised()))
+                .await
+                .map_err(|source| worker_lost(source.into()))?
+                .map_err(unreadable)?
+                .ok_or(EngineError::Cancelled)?
+        };
+        let mut recognised = Recognised {
+            language: options.language.clone(),
+            model: model.name.clone(),
+            pieces: u32::try_from(plan.pieces.len()).unwrap_or(u32::MAX).max(1),
+            segments: Vec::new(),
+        };
+        if plan.pieces.is_empty() {
+            return Ok(recognised);
+        }
+        let order = Order {
+            model,
+            audio: Arc::clone(&audio),
+            pieces: plan.pieces.clone(),
+            options,
+            vad,
+            abort,
+        };
+        let heard = self.pool.submit(order, request.lane).outcome().await?;
+        let join = move || join(&audio, &plan, heard);
+        recognised.segments = tokio::task::spawn_blocking(join)
+            .await
+            .map_err(|source| worker_lost(source.into()))?
+            .map_err(unreadable)?;
+        Ok(recognised)
+    }
+}
+
+/// Puts what was heard in the pieces together: channel by channel, without what was invented, then by time.
+fn join(audio: &Audio16k, plan: &Plan, heard: Vec<Vec<Heard>>) -> io::Result<Vec<RecognisedSegment>> {
+    let mut channels: Vec<Vec<RecognisedSegment>> = plan.speech.iter().map(|_| Vec::new()).collect();
+    for (piece, heard) in plan.pieces.iter().zip(heard) {
+        if let Some(segments) = channels.get_mut(usize::from(piece.channel)) {
+            segments.extend(heard.into_iter().map(|heard| RecognisedSegment {
+                start_ms: heard.start_ms,
+                end_ms: heard.end_ms,
+                channel: piece.channel,
+                text: heard.text,
+                confidence: heard.confidence,
+            }));
+        }
+    }
+    let mut segments: Vec<RecognisedSegment> = channels
+        .into_iter()
+        .zip(&plan.speech)
+        .flat_map(|(segments, speech)| filter::clean(segments, speech))
+        .collect();
+    segments.sort_by_key(|segment| (segment.start_ms, segment.channel));
+    filter::without_echoes(segments, |segment| level_db(audio, segment))
+}
+
+/// How loud the channel is while a segment lasts, in dB.
+fn level_db(audio: &Audio16k, segment: &RecognisedSegment) -> io::Result<f32> {
+    let frame = |ms: u64| ms * u64::from(SAMPLE_RATE_HZ) / 1000;
+    let samples = audio.read(segment.channel, frame(segment.start_ms)..frame(segment.end_ms))?;
+    let power = samples.iter().map(|sample| sample * sample).sum::<f32>() / samples.len().max(1) as f32;
+    Ok(10.0 * power.max(1e-12).log10())
+}
+
+/// A language as whisper.cpp names it, if it knows it: `he` of `he-IL`, and of `iw-IL`, its old name.
+fn known_language(tag: &str) -> Option<String> {
+    let language = tag.split('-').next().unwrap_or_default().to_ascii_lowercase();
+    let language = if language == "iw" {
+        "he".to_owned()
+    } else {
+        language
+    };
+    // whisper-rs takes no text with a NUL in it.
+    let is_plain = !language.is_empty() && language.bytes().all(|byte| byte.is_ascii_lowercase());
+    (is_plain && whisper_rs::get_lang_id(&language).is_some()).then_some(language)
 }
 
 #[async_trait]
@@ -240,24 +290,31 @@ impl Engine for Whisper {
         "whisper"
     }
 
-    fn model(&self) -> &str {
-        &self.model
+    /// `none` as long as there is no model.
+    fn model(&self) -> String {
+        self.source()
+            .map_or_else(|| "none".to_owned(), |source| source.model_name())
     }
 
     fn is_demonstration(&self) -> bool {
-        self.source == ModelSource::Demo
+        self.source() == Some(ModelSource::Demo)
     }
 
+    fn is_local(&self) -> bool {
+        true
+    }
+
+    fn is_present(&self) -> bool {
+        self.source().is_some()
+    }
+
+    /// Loads the model. Without one there is nothing to prepare, and no error.
     async fn prepare(&self) -> Result<(), EngineError> {
-        self.context().await.map(drop)
+        self.loaded().await.map(drop)
     }
 
-    async fn transcribe(
-        &self,
-        audio: Arc<Audio16k>,
-        cancel: CancellationToken,
-    ) -> Result<Recognised, EngineError> {
-        self.run(audio, cancel, Arc::default()).await
+    async fn transcribe(&self, request: Request) -> Result<Recognised, EngineError> {
+        self.run(request, Arc::default()).await
     }
 }
 
@@ -270,178 +327,36 @@ impl Drop for RaiseOnDrop {
     }
 }
 
-fn worker_lost(source: super::Cause) -> EngineError {
+fn no_model() -> EngineError {
     EngineError::Unavailable {
-        class: FailureClass::WorkerLost,
-        text: "the recognition ended without an answer".to_owned(),
-        source: Some(source),
+        class: FailureClass::NotYet,
+        text: "no speech model".to_owned(),
+        after: None,
+        source: None,
     }
 }
 
-fn load(source: &ModelSource, language: &str) -> Result<WhisperContext, ModelError> {
-    // Without a backend feature this drops what whisper.cpp says: it would print to standard error.
-    whisper_rs::install_logging_hooks();
-    let name = source.model_name();
-    let params = WhisperContextParameters::default();
-    let loaded = match source {
-        ModelSource::Demo => WhisperContext::new_from_buffer_with_params(DEMO_MODEL, params),
-        ModelSource::File(path) => {
-            check_file(path)?;
-            WhisperContext::new_with_params(path, params)
-        }
-    };
-    let context = loaded.map_err(|source| ModelError::Load {
-        name: name.clone(),
-        source,
-    })?;
-    if language != "en" && !context.is_multilingual() {
-        return Err(ModelError::EnglishOnly { name });
-    }
-    tracing::info!(model.name = name, "speech model {name} loaded");
-    Ok(context)
-}
-
-/// Looks at the file before whisper.cpp does, which takes a model without any weights for one to test with.
-fn check_file(path: &Path) -> Result<(), ModelError> {
-    let read = |source| ModelError::Read {
-        path: path.to_owned(),
-        source,
-    };
-    let mut file = File::open(path).map_err(read)?;
-    let bytes = file.metadata().map_err(read)?.len();
-    // The magic, then numbers of four bytes: the first is the size of the vocabulary, the seventh the width.
-    let mut head = [0_u8; 4 + 7 * 4];
-    match file.read_exact(&mut head) {
-        Ok(()) => {}
-        Err(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => {}
-        Err(e) => return Err(read(e)),
-    }
-    if head[..4] != GGML_MAGIC {
-        return Err(ModelError::NotGgml {
-            path: path.to_owned(),
-        });
-    }
-    let number = |at: usize| {
-        head[4 + 4 * at..]
-            .first_chunk()
-            .map_or(0, |bytes| u64::from(u32::from_le_bytes(*bytes)))
-    };
-    // The weights of the words alone, at two bits each.
-    let least = number(0).saturating_mul(number(6)) / 4;
-    if least == 0 || bytes < least {
-        return Err(ModelError::Torn {
-            path: path.to_owned(),
-        });
-    }
-    Ok(())
-}
-
-/// One recording, channel after channel.
-fn recognise(
-    context: &WhisperContext,
-    audio: &Audio16k,
-    options: &WhisperOptions,
-    abort: &Abort,
-) -> Result<Recognised, EngineError> {
-    if abort.is_raised() {
-        return Err(EngineError::Cancelled);
-    }
-    let mut state = context.create_state().map_err(failed)?;
-    let mut segments = Vec::new();
-    for (channel, samples) in (0_u8..).zip(audio.channels()) {
-        if abort.is_raised() {
-            return Err(EngineError::Cancelled);
-        }
-        let padded: Cow<'_, [f32]> = if samples.len() < MIN_SAMPLES {
-            let mut padded = samples.clone();
-            padded.resize(MIN_SAMPLES, 0.0);
-            padded.into()
-        } else {
-            samples.into()
-        };
-        match abort::full(&mut state, params(options), &padded, abort) {
-            Ok(()) => collect(context, &state, channel, audio.duration_ms(), &mut segments),
-            Err(_) if abort.is_raised() => return Err(EngineError::Cancelled),
-            Err(error) => return Err(failed(error)),
-        }
-    }
-    segments.sort_by_key(|segment| (segment.start_ms, segment.channel));
-    Ok(Recognised {
-        language: options.language.clone(),
-        segments,
-    })
-}
-
-fn failed(source: WhisperError) -> EngineError {
+fn unreadable(source: io::Error) -> EngineError {
     EngineError::Unavailable {
-        class: FailureClass::Internal,
-        text: "whisper.cpp failed".to_owned(),
+        class: FailureClass::Storage,
+        text: "the decoded recording cannot be read".to_owned(),
+        after: None,
         source: Some(source.into()),
     }
 }
 
-fn params(options: &WhisperOptions) -> FullParams<'_, 'static> {
-    let mut params = FullParams::new(SamplingStrategy::Greedy { best_of: 1 });
-    // whisper-rs copies this string and never frees it: some 30 bytes a recording.
-    params.set_language(Some(&options.language));
-    params.set_n_threads(options.threads.get().min(PARALLEL_MAX) as i32);
-    params.set_translate(false);
-    // The text of one recording must never become the prompt of the next.
-    params.set_no_context(true);
-    params.set_no_timestamps(false);
-    params.set_print_special(false);
-    params.set_print_progress(false);
-    params.set_print_realtime(false);
-    params.set_print_timestamps(false);
-    params
-}
-
-/// Appends what the state heard on `channel`.
-fn collect(
-    context: &WhisperContext,
-    state: &WhisperState,
-    channel: u8,
-    duration_ms: u64,
-    segments: &mut Vec<RecognisedSegment>,
-) {
-    // whisper.cpp counts in hundredths of a second, and may end a segment behind the audio.
-    let ms = |centis: i64| {
-        u64::try_from(centis)
-            .unwrap_or(0)
-            .saturating_mul(10)
-            .min(duration_ms)
-    };
-    let mut free_from = 0;
-    for segment in state.as_iter() {
-        let Ok(text) = segment.to_str_lossy() else {
-            continue;
-        };
-        let text = text.trim();
-        if text.is_empty() {
-            continue;
-        }
-        let start_ms = ms(segment.start_timestamp()).max(free_from);
-        let end_ms = ms(segment.end_timestamp()).max(start_ms);
-        free_from = end_ms;
-        segments.push(RecognisedSegment {
-            start_ms,
-            end_ms,
-            channel,
-            text: text.to_owned(),
-            confidence: confidence(context, &segment),
-        });
+fn worker_lost(source: Cause) -> EngineError {
+    EngineError::Unavailable {
+        class: FailureClass::WorkerLost,
+        text: "the recognition ended without an answer".to_owned(),
+        after: None,
+        source: Some(source),
     }
 }
 
-/// Geometric mean of the probabilities of the text's tokens; time stamps and markers do not count.
-fn confidence(context: &WhisperContext, segment: &WhisperSegment<'_>) -> Option<f32> {
-    let first_special = context.token_eot();
-    let logs: Vec<f32> = (0..segment.n_tokens())
-        .filter_map(|at| segment.get_token(at))
-        .filter(|token| token.token_id() < first_special)
-        .map(|token| token.token_probability().clamp(1e-6, 1.0).ln())
-        .collect();
-    (!logs.is_empty()).then(|| (logs.iter().sum::<f32>() / logs.len() as f32).exp())
+/// What a lock guards here is replaced whole, so that a panic elsewhere leaves nothing half-done.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use callfold_kit::blob::BlobConfig;
-use callfold_kit::clock::SystemClock;
+use callfold_kit::clock::{SystemClock, TestClock};
+use callfold_kit::config::Settings;
 use callfold_kit::health::Health;
 use callfold_kit::lifecycle::Lifecycle;
 use callfold_kit::stage::StagePolicy;
@@ -15,9 +16,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::engine::whisper::{ModelSource, Whisper, WhisperOptions};
-use crate::engine::{Engine, EngineError, Recognised};
+use crate::engine::{Engine, EngineError, Recognised, RecognisedSegment};
 use crate::wer::word_error_rate;
-use crate::{Deps, build_with};
+use crate::{Deps, TranscriberConfig, build_with};
 
 fn assets() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/samples")
@@ -32,21 +33,18 @@ impl Engine for Broken {
         "broken"
     }
 
-    fn model(&self) -> &str {
-        "none"
+    fn model(&self) -> String {
+        "none".to_owned()
     }
 
-    async fn transcribe(
-        &self,
-        _: Arc<Audio16k>,
-        cancel: CancellationToken,
-    ) -> Result<Recognised, EngineError> {
-        if cancel.is_cancelled() {
+    async fn transcribe(&self, request: Request) -> Result<Recognised, EngineError> {
+        if request.cancel.is_cancelled() {
             return Err(EngineError::Cancelled);
         }
         Err(EngineError::Unavailable {
             class: self.0,
             text: "HTTP 503".to_owned(),
+            after: None,
             source: None,
         })
     }
@@ -71,7 +69,19 @@ impl Setup {
     }
 
     fn handler(&self, engines: Vec<Arc<dyn Engine>>) -> Handler {
-        Handler::new(self.blobs.clone(), Chain::new(engines), Metrics::new(), None)
+        self.handler_at(UnixMillis(1), engines)
+    }
+
+    fn handler_at(&self, now: UnixMillis, engines: Vec<Arc<dyn Engine>>) -> Handler {
+        Handler::new(HandlerParts {
+            blobs: self.blobs.clone(),
+            chain: Chain::new(engines),
+            numbers: None,
+            limits: RecordingLimits::default(),
+            work_dir: None,
+            clock: TestClock::at(now),
+            metrics: Metrics::new(),
+        })
     }
 
     async fn store(&self, key: &str, bytes: &[u8]) {
@@ -150,9 +160,17 @@ async fn a_message_becomes_a_transcript_after_an_engine_that_failed() {
         (failed.engine.as_str(), failed.class, failed.text.as_str()),
         ("broken", FailureClass::Unavailable, "HTTP 503")
     );
+    assert_eq!(failed.model, "none");
+    assert!(transcript.pieces >= 1);
+    assert!(
+        transcript
+            .segments
+            .iter()
+            .all(|segment| segment.speaker.is_none())
+    );
     let counted = |engine, outcome| {
         let labels = [("stage", "transcribe"), ("engine", engine), ("outcome", outcome)];
-        handler.metrics.counted(CounterName::EngineCalls, &labels)
+        handler.parts.metrics.counted(CounterName::EngineCalls, &labels)
     };
     assert_eq!(
         (counted("broken", "unavailable"), counted("whisper", "done")),
@@ -217,6 +235,141 @@ async fn engines_that_may_come_back_are_retried() {
 }
 
 #[tokio::test]
+async fn an_outage_of_all_engines_is_waited_for_uncounted_but_not_for_ever() {
+    let setup = Setup::new();
+    setup.store_sample("m.wav", "message-1.wav").await;
+    let long = UnixMillis(i64::try_from(OUTAGE_MAX.as_millis()).unwrap() + 2);
+    for (now, waits) in [(UnixMillis(2), true), (long, false)] {
+        let engine = Arc::new(Broken(FailureClass::Credentials));
+        let handler = setup.handler_at(now, vec![engine]);
+        for text in ["broken: HTTP 503", "broken: resting for "] {
+            match handler.handle(&job(downloaded("m.wav"))).await {
+                Outcome::Waiting { text: told, after } if waits => {
+                    assert!(told.starts_with(text), "{told}");
+                    assert!(after > Duration::from_secs(500), "{after:?}");
+                }
+                Outcome::Retry(failure) if !waits => {
+                    assert!(failure.text.starts_with(text), "{failure:?}");
+                    assert!(failure.after > Some(Duration::from_secs(500)), "{failure:?}");
+                }
+                outcome => panic!("{outcome:?}"),
+            }
+        }
+        let labels = [
+            ("stage", "transcribe"),
+            ("engine", "broken"),
+            ("outcome", "credentials"),
+        ];
+        assert_eq!(
+            handler.parts.metrics.counted(CounterName::EngineCalls, &labels),
+            1
+        );
+    }
+}
+
+/// Hears a word on each channel.
+struct BothSides;
+
+#[async_trait]
+impl Engine for BothSides {
+    fn name(&self) -> &str {
+        "both"
+    }
+
+    fn model(&self) -> String {
+        "sides".to_owned()
+    }
+
+    async fn transcribe(&self, request: Request) -> Result<Recognised, EngineError> {
+        let heard = |channel: u8| RecognisedSegment {
+            start_ms: u64::from(channel) * 100,
+            end_ms: u64::from(channel) * 100 + 50,
+            channel,
+            text: format!("channel {channel}"),
+            confidence: Some(0.5),
+        };
+        Ok(Recognised {
+            language: "he".to_owned(),
+            model: self.model(),
+            pieces: 3,
+            segments: (0..request.audio.channel_count()).map(heard).collect(),
+        })
+    }
+}
+
+/// A second of silence in so many channels: WAV, 16 bit, 8 kHz.
+fn wav(channels: u16) -> Vec<u8> {
+    let data = vec![0_u8; 16_000 * usize::from(channels)];
+    let mut wav = Vec::new();
+    wav.extend_from_slice(b"RIFF");
+    wav.extend_from_slice(&(36 + data.len() as u32).to_le_bytes());
+    wav.extend_from_slice(b"WAVEfmt ");
+    wav.extend_from_slice(&16_u32.to_le_bytes());
+    wav.extend_from_slice(&1_u16.to_le_bytes());
+    wav.extend_from_slice(&channels.to_le_bytes());
+    wav.extend_from_slice(&8_000_u32.to_le_bytes());
+    wav.extend_from_slice(&(16_000 * u32::from(channels)).to_le_bytes());
+    wav.extend_from_slice(&(2 * channels).to_le_bytes());
+    wav.extend_from_slice(&16_u16.to_le_bytes());
+    wav.extend_from_slice(b"data");
+    wav.extend_from_slice(&(data.len() as u32).to_le_bytes());
+    wav.extend_from_slice(&data);
+    wav
+}
+
+#[tokio::test]
+async fn two_channels_are_the_caller_and_the_one_who_was_called() {
+    let setup = Setup::new();
+    let handler = setup.handler(vec![Arc::new(BothSides)]);
+    for (channels, speakers) in [
+        (1, vec![None]),
+        (2, vec![Some(Speaker::Caller), Some(Speaker::Callee)]),
+        (3, vec![None, None, None]),
+    ] {
+        let key = format!("{channels}.wav");
+        setup.store(&key, &wav(channels)).await;
+        let Outcome::Done(event) = handler.handle(&job(downloaded(&key))).await else {
+            panic!("no answer");
+        };
+        let Event::TranscriptReady(transcript) = *event else {
+            panic!("another event")
+        };
+        let told: Vec<_> = transcript
+            .segments
+            .iter()
+            .map(|segment| segment.speaker)
+            .collect();
+        assert_eq!((told, transcript.pieces), (speakers, 3));
+    }
+}
+
+#[tokio::test]
+async fn a_recording_beyond_the_bounds_of_the_settings_is_rejected() {
+    let setup = Setup::new();
+    setup.store_sample("m.wav", "message-1.wav").await;
+    for limits in [
+        RecordingLimits {
+            bytes_max: 1_000,
+            ..RecordingLimits::default()
+        },
+        RecordingLimits {
+            duration_max: Duration::from_secs(5),
+            ..RecordingLimits::default()
+        },
+    ] {
+        let handler = Handler::new(HandlerParts {
+            limits,
+            ..setup.handler(vec![Arc::new(BothSides)]).parts
+        });
+        let outcome = handler.handle(&job(downloaded("m.wav"))).await;
+        assert!(
+            matches!(&outcome, Outcome::Reject(failure) if failure.class == FailureClass::NotAllowed),
+            "{outcome:?}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn without_a_model_a_recording_waits_and_a_stop_is_no_attempt() {
     let setup = Setup::new();
     setup.store_sample("m.wav", "message-1.wav").await;
@@ -248,6 +401,51 @@ async fn without_a_model_a_recording_waits_and_a_stop_is_no_attempt() {
     }
 }
 
+#[tokio::test]
+async fn a_recording_is_not_fetched_while_all_engines_rest() {
+    let setup = Setup::new();
+    setup.store_sample("m.wav", "message-1.wav").await;
+    let handler = setup.handler(vec![Arc::new(Broken(FailureClass::Credentials))]);
+    handler.handle(&job(downloaded("m.wav"))).await;
+    let outcome = handler.handle(&job(downloaded("gone.wav"))).await;
+    assert!(matches!(outcome, Outcome::Waiting { .. }), "{outcome:?}");
+}
+
+#[test]
+fn as_long_as_the_number_is_not_known_no_engine_is_asked() {
+    let outcome = unknown_number(CalledError::Timeout);
+    assert!(matches!(outcome, Outcome::Waiting { .. }), "{outcome:?}");
+    // Asking again mends nothing for ever.
+    let outcome = unknown_number(CalledError::Unreadable);
+    assert!(matches!(outcome, Outcome::Retry(_)), "{outcome:?}");
+}
+
+#[tokio::test]
+async fn a_torn_model_that_no_setting_names_does_not_end_the_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("torn.bin");
+    std::fs::write(&path, b"lmgg and no more").unwrap();
+    let source = ModelSource::File(path);
+    for (setting, starts) in [(None, true), (Some("torn.bin".to_owned()), false)] {
+        let whisper = Arc::new(Whisper::new(source.clone(), WhisperOptions::default()));
+        let chain = Chain::new(vec![Arc::clone(&whisper) as Arc<dyn Engine>]);
+        let choice = crate::ModelChoice {
+            setting,
+            ..crate::ModelChoice::default()
+        };
+        let prepared = crate::prepare(&chain, Some(&(Arc::clone(&whisper), choice))).await;
+        match prepared {
+            Ok(refused) => assert!(starts && refused.unwrap().contains("not complete")),
+            Err(error) => assert!(!starts, "{error}"),
+        }
+        // Without a model recordings wait, and the watcher may bring one.
+        assert_eq!(
+            (whisper.source().is_none(), chain.is_empty(None)),
+            (starts, starts)
+        );
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_stage_answers_a_downloaded_recording_in_the_stream() {
     let nats = TestNats::start().await;
@@ -255,18 +453,27 @@ async fn the_stage_answers_a_downloaded_recording_in_the_stream() {
     let setup = Setup::new();
     setup.store_sample("CA1/RE1-0.wav", "message-3.wav").await;
     let (health, lifecycle) = (Health::new(), Lifecycle::new());
+    let nothing = std::collections::BTreeMap::<String, String>::new();
+    let config = TranscriberConfig::from_settings(&mut Settings::new(&nothing), None);
     let deps = Deps {
         bus: bus.clone(),
         blobs: setup.blobs.clone(),
+        numbers: Numbers::none(),
         clock: Arc::new(SystemClock),
         metrics: Metrics::new(),
         health: health.clone(),
         gates: true,
     };
-    build_with(Chain::new(vec![whisper()]), StagePolicy::with_slots(1), deps).run(&lifecycle);
+    let config = TranscriberConfig {
+        policy: StagePolicy::with_slots(1),
+        ..config
+    };
+    build_with(&config, Chain::new(vec![whisper()]), deps).run(&lifecycle);
     health.ready().await;
     let model = health.readiness().parts["speech-model"].reason.clone();
     assert_eq!(model.as_deref(), Some("whisper:ggml-micro-he"));
+    let engines = health.readiness().parts["speech-engines"].reason.clone();
+    assert_eq!(engines.as_deref(), Some("whisper working"));
     publish(&bus, &downloaded("CA1/RE1-0.wav")).await;
     let answer = wait_for("the transcript", async || {
         all_records(&bus)
