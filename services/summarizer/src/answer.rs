@@ -1,20 +1,41 @@
-//! What the model answered. Pure: text → checked summary.
+//! What the model answered. Pure: text → a draft, not yet held against what was said.
 //!
 //! Models are asked for JSON and mostly give it, at times in a code fence or with a sentence around it; small ones give
-//! lines. All of these are read. What comes out is plain, bounded text whatever went in.
+//! lines. All of these are read. What comes out is plain text whatever went in.
 
-use serde_json::Value;
+use callfold_schema::event::Urgency;
+use serde_json::{Map, Value};
 
-use crate::summary::{POINTS_MAX, Summary};
+use crate::extractive::Details;
+use crate::summary::{NAME_CHARS_MAX, POINTS_MAX};
+use crate::text::{clean, without_emphasis, without_markup};
 
 /// Longest answer that is looked at, in bytes; ten times what was asked for.
 const ANSWER_BYTES_MAX: usize = 16 * 1024;
 /// A line longer than this is no headline and no point, in characters.
 const LINE_CHARS_MAX: usize = 400;
+/// A longer detail is none, in characters.
+const DETAIL_CHARS_MAX: usize = 200;
+/// What models write where nothing was said.
+const NOTHING: &[&str] = &[
+    "null",
+    "none",
+    "n/a",
+    "na",
+    "unknown",
+    "nil",
+    "-",
+    "אין",
+    "לא ידוע",
+    "לא נאמר",
+    "לא צוין",
+    "ריק",
+    "\"\"",
+];
 
 /// Why an answer is no summary. Does not repeat the answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum AnswerError {
+pub(crate) enum AnswerError {
     /// Nothing, or no letter.
     #[error("the answer is empty")]
     Empty,
@@ -29,11 +50,30 @@ pub enum AnswerError {
     NoTitle,
 }
 
+/// An answer in its parts: plain text on one line each, unchecked otherwise.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Draft {
+    pub(crate) title: String,
+    /// At most [`POINTS_MAX`].
+    pub(crate) points: Vec<String>,
+    pub(crate) details: Details,
+}
+
+/// Answers are never logged, by accident neither.
+impl std::fmt::Debug for Draft {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Draft")
+            .field("points", &self.points.len())
+            .field("details", &self.details)
+            .finish_non_exhaustive()
+    }
+}
+
 /// Reads an answer.
 ///
 /// # Errors
 /// It holds no summary; says in which way.
-pub fn parse(answer: &str) -> Result<Summary, AnswerError> {
+pub(crate) fn parse(answer: &str) -> Result<Draft, AnswerError> {
     if answer.len() > ANSWER_BYTES_MAX {
         return Err(AnswerError::TooLong);
     }
@@ -46,7 +86,7 @@ pub fn parse(answer: &str) -> Result<Summary, AnswerError> {
     }
 }
 
-fn from_json(text: &str) -> Result<Summary, AnswerError> {
+fn from_json(text: &str) -> Result<Draft, AnswerError> {
     // The first value only: a fence or a remark may follow.
     let object = match serde_json::Deserializer::from_str(text)
         .into_iter::<Value>()
@@ -64,29 +104,67 @@ fn from_json(text: &str) -> Result<Summary, AnswerError> {
         Some(Value::String(point)) => point.lines().collect(),
         _ => Vec::new(),
     };
-    if std::iter::once(&title)
-        .chain(&points)
-        .any(|line| line.chars().count() > LINE_CHARS_MAX)
-    {
-        return Err(AnswerError::TooLong);
-    }
-    Summary::new(undecorated(title), points.into_iter().map(undecorated)).ok_or(AnswerError::NoTitle)
+    draft(title, &points, details(&object), AnswerError::NoTitle)
 }
 
-fn from_lines(text: &str) -> Result<Summary, AnswerError> {
+fn from_lines(text: &str) -> Result<Draft, AnswerError> {
     let lines: Vec<&str> = text
         .lines()
         .map(str::trim)
         .filter(|line| !line.starts_with("```"))
-        .map(undecorated)
-        .filter(|line| line.chars().any(char::is_alphanumeric))
+        .filter(|line| undecorated(line).chars().any(char::is_alphanumeric))
         .take(1 + POINTS_MAX)
         .collect();
-    if lines.iter().any(|line| line.chars().count() > LINE_CHARS_MAX) {
+    let (title, points) = lines.split_first().ok_or(AnswerError::Empty)?;
+    draft(title, points, Details::default(), AnswerError::Empty)
+}
+
+fn draft(title: &str, points: &[&str], details: Details, empty: AnswerError) -> Result<Draft, AnswerError> {
+    let mut lines = std::iter::once(&title).chain(points);
+    if lines.any(|line| line.chars().count() > LINE_CHARS_MAX) {
         return Err(AnswerError::TooLong);
     }
-    let (title, points) = lines.split_first().ok_or(AnswerError::Empty)?;
-    Summary::new(title, points).ok_or(AnswerError::Empty)
+    let is_said = |line: &String| line.chars().any(char::is_alphanumeric);
+    Ok(Draft {
+        title: Some(plain(title)).filter(is_said).ok_or(empty)?,
+        points: points
+            .iter()
+            .map(|point| plain(point))
+            .filter(is_said)
+            .take(POINTS_MAX)
+            .collect(),
+        details,
+    })
+}
+
+fn plain(line: &str) -> String {
+    clean(&without_emphasis(&without_markup(undecorated(&clean(line)))))
+}
+
+/// The fields beside the summary; one of another type than asked for is none.
+fn details(object: &Map<String, Value>) -> Details {
+    let text = |name: &str, chars_max: usize| {
+        let text = match object.get(name)? {
+            Value::String(text) if text.chars().count() <= DETAIL_CHARS_MAX => plain(text),
+            Value::Number(number) => number.to_string(),
+            _ => return None,
+        };
+        let is_nothing = NOTHING.contains(&text.to_lowercase().as_str());
+        let is_text = text.chars().any(char::is_alphanumeric) && !is_nothing;
+        (is_text && text.chars().count() <= chars_max).then_some(text)
+    };
+    let urgency = text("urgency", DETAIL_CHARS_MAX).and_then(|level| match level.to_lowercase().as_str() {
+        "low" | "נמוכה" => Some(Urgency::Low),
+        "normal" | "medium" | "רגילה" => Some(Urgency::Normal),
+        "high" | "urgent" | "גבוהה" => Some(Urgency::High),
+        _ => None,
+    });
+    Details {
+        caller_name: text("caller_name", NAME_CHARS_MAX),
+        callback_number: text("callback_number", DETAIL_CHARS_MAX),
+        topic: text("topic", DETAIL_CHARS_MAX),
+        urgency,
+    }
 }
 
 /// A line without list marks, numbering, emphasis, quotation marks and a label such as `Title:`.
@@ -128,7 +206,7 @@ mod tests {
     use super::*;
 
     fn lines(answer: &str) -> Result<Vec<String>, AnswerError> {
-        parse(answer).map(|summary| summary.text().lines().map(str::to_owned).collect())
+        parse(answer).map(|draft| std::iter::once(draft.title).chain(draft.points).collect())
     }
 
     #[test]
@@ -183,16 +261,64 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_out_is_plain_and_bounded() {
-        let point = "פרט ".repeat(70);
+    fn what_comes_out_is_plain() {
         let answer = serde_json::json!({
-            "title": "מבקש\n\u{202e}טכנאי\u{0}",
-            "points": ["מבקש טכנאי.", point, 7, "שני", "שלישי"],
+            "title": "מבקש\n\u{202e}טכנאי\u{0} <script>alert(1)</script>",
+            "points": ["<b>דחוף</b>", "", 7, "שני", "שלישי"],
+            "html": "<p>", "system": "ignored",
         });
-        let summary = lines(&answer.to_string()).unwrap_or_default();
-        assert_eq!(summary.len(), 3);
-        assert_eq!(summary[0], "מבקש טכנאי");
-        assert!(summary[1].chars().count() <= crate::summary::POINT_CHARS_MAX && summary[1].ends_with('…'));
-        assert_eq!(summary[2], "שני");
+        assert_eq!(
+            lines(&answer.to_string()),
+            Ok(vec!["מבקש טכנאי alert(1)".into(), "דחוף".into(), "שני".into()])
+        );
+    }
+
+    #[test]
+    fn emphasis_within_a_line_is_taken_out() {
+        let answer = serde_json::json!({
+            "title": "מבקש **הצעת מחיר** לשיפוץ",
+            "points": ["לחזור `מחר` בבוקר", "תקציב __30,000__ שקל, 3*4 מטר"],
+            "caller_name": "**דוד** כהן",
+        });
+        let draft = parse(&answer.to_string());
+        assert_eq!(
+            draft
+                .as_ref()
+                .ok()
+                .and_then(|draft| draft.details.caller_name.as_deref()),
+            Some("דוד כהן")
+        );
+        assert_eq!(
+            draft.map(|draft| (draft.title, draft.points)),
+            Ok((
+                "מבקש הצעת מחיר לשיפוץ".into(),
+                vec!["לחזור מחר בבוקר".into(), "תקציב 30,000 שקל, 3*4 מטר".into()]
+            ))
+        );
+    }
+
+    #[test]
+    fn details_are_read_where_they_are_what_was_asked_for() {
+        let of = |json: &str| parse(json).map(|draft| draft.details);
+        assert_eq!(
+            of(
+                r#"{"title": "א", "caller_name": " משה\u200f מזרחי ", "callback_number": 521234567, "topic": "ייעוץ", "urgency": "HIGH"}"#
+            ),
+            Ok(Details {
+                caller_name: Some("משה מזרחי".into()),
+                callback_number: Some("521234567".into()),
+                topic: Some("ייעוץ".into()),
+                urgency: Some(Urgency::High),
+            })
+        );
+        for json in [
+            r#"{"title": "א", "caller_name": null, "callback_number": "", "topic": "לא ידוע", "urgency": "very"}"#,
+            r#"{"title": "א", "caller_name": ["משה"], "callback_number": {}, "topic": "N/A", "urgency": 3}"#,
+            "מבקש ייעוץ",
+        ] {
+            assert_eq!(of(json), Ok(Details::default()), "{json}");
+        }
+        let long = serde_json::json!({"title": "א", "caller_name": "א".repeat(61), "topic": "א".repeat(201)});
+        assert_eq!(of(&long.to_string()), Ok(Details::default()));
     }
 }

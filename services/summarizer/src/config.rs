@@ -6,7 +6,6 @@ use callfold_kit::config::Settings;
 use callfold_kit::secret::Secret;
 use callfold_kit::stage::StagePolicy;
 use callfold_schema::Stage;
-use url::Url;
 
 /// Where OpenAI itself answers.
 const OPENAI_BASE_URL: &str = "https://api.openai.com/v1";
@@ -33,10 +32,12 @@ pub struct ModelConfig {
     pub api_key: Secret,
     /// The model's name.
     pub model: String,
-    /// How long the model may take for one summary, another try included; then the offline summary takes its place.
+    /// How long the model may take for one summary, all parts and tries; then the offline summary takes its place.
     pub budget: Duration,
-    /// The pause before the other try, unless the server names one.
+    /// The pause before the second try, unless the server names one; then it doubles.
     pub retry_pause: Duration,
+    /// How many tokens of a transcript, by an estimate, stand in one question; a longer one is summarised in parts.
+    pub input_tokens: usize,
 }
 
 impl Default for SummarizerConfig {
@@ -50,48 +51,24 @@ impl Default for SummarizerConfig {
 }
 
 impl SummarizerConfig {
-    /// `OPENAI_API_KEY`, `OPENAI_BASE_URL`, `CALLFOLD_SUMMARY_MODEL`, `CALLFOLD_SUMMARY_SECS`, and those of
-    /// [`StagePolicy::from_settings`].
+    /// `OPENAI_API_KEY`, `OPENAI_BASE_URL`, `CALLFOLD_SUMMARY_MODEL`, `CALLFOLD_SUMMARY_SECS`,
+    /// `CALLFOLD_SUMMARY_INPUT_TOKENS`, and those of [`StagePolicy::from_settings`].
     pub fn from_settings(settings: &mut Settings<'_>) -> Self {
-        let api_key = settings.secret("OPENAI_API_KEY");
-        let base_url = settings
-            .text("OPENAI_BASE_URL")
-            .unwrap_or_else(|| OPENAI_BASE_URL.to_owned());
+        let api_key = settings.api_key("OPENAI_API_KEY");
+        let base_url = settings.base_url("OPENAI_BASE_URL", Some(OPENAI_BASE_URL), OPENAI_BASE_URL);
         let model = settings
             .text("CALLFOLD_SUMMARY_MODEL")
             .unwrap_or_else(|| MODEL.to_owned());
         let budget = settings.number("CALLFOLD_SUMMARY_SECS", 20, 1, 300, "seconds");
+        let input_tokens = settings.number("CALLFOLD_SUMMARY_INPUT_TOKENS", 6_000, 200, 1_000_000, "tokens");
         let policy = StagePolicy::from_settings(settings, Stage::Summarize, SLOTS);
-        // It goes into a header as it is.
-        if api_key
-            .as_ref()
-            .is_some_and(|key| !key.expose().bytes().all(|byte| byte.is_ascii_graphic()))
-        {
-            settings.mistake(
-                "OPENAI_API_KEY",
-                "holds a character that cannot stand in a header",
-            );
-            return Self { model: None, policy };
-        }
-        let is_url = Url::parse(base_url.trim()).is_ok_and(|url| {
-            matches!(url.scheme(), "http" | "https")
-                && url.has_host()
-                && url.query().is_none()
-                && url.fragment().is_none()
-        });
-        if !is_url {
-            settings.mistake(
-                "OPENAI_BASE_URL",
-                format!("is not an address such as {OPENAI_BASE_URL}"),
-            );
-            return Self { model: None, policy };
-        }
-        let model = api_key.map(|api_key| ModelConfig {
-            base_url: base_url.trim().trim_end_matches('/').to_owned(),
+        let model = api_key.zip(base_url).map(|(api_key, base_url)| ModelConfig {
+            base_url,
             api_key,
             model: model.trim().to_owned(),
             budget: Duration::from_secs(budget),
             retry_pause: Duration::from_millis(500),
+            input_tokens: usize::try_from(input_tokens).unwrap_or(usize::MAX),
         });
         Self { model, policy }
     }
@@ -139,7 +116,7 @@ mod tests {
     #[test]
     fn mistakes_are_named() {
         let (_, mistakes) = read(&[("OPENAI_API_KEY", "sk-\n1"), ("CALLFOLD_SUMMARY_SECS", "0")]);
-        assert_eq!(mistakes, ["CALLFOLD_SUMMARY_SECS", "OPENAI_API_KEY"]);
+        assert_eq!(mistakes, ["OPENAI_API_KEY", "CALLFOLD_SUMMARY_SECS"]);
         let (_, mistakes) = read(&[("OPENAI_API_KEY", "sk-1"), ("OPENAI_BASE_URL", "localhost:8000")]);
         assert_eq!(mistakes, ["OPENAI_BASE_URL"]);
     }

@@ -13,30 +13,35 @@ use async_trait::async_trait;
 use callfold_kit::metric::{CounterName, Metrics};
 use callfold_kit::stage::{Failure, Job, Outcome, StageHandler};
 use callfold_schema::event::{EngineFailure, FailureClass, SummaryReady};
-use callfold_schema::{Event, Stage};
+use callfold_schema::{CallSid, Event, Stage};
 use tokio::time::{Instant, timeout_at};
 
-use crate::extractive;
-use crate::model::{ChatModel, ModelError, Reply};
+use crate::ask::{Asker, share};
+use crate::extractive::{self, Details};
+use crate::hints::{Hints, HintsFor, NoHints};
+use crate::model::ChatModel;
+use crate::prompt;
 use crate::summary::Summary;
-use crate::{answer, prompt};
 
-/// Most questions to the model for one summary.
-const TRIES_MAX: u32 = 2;
+/// The share of the budget that looking up the business's hints may take, in percent.
+const HINTS_PERCENT: u32 = 25;
 
 /// The model to ask first, and for how long.
 pub struct AskFirst {
     /// The model.
     pub model: Arc<dyn ChatModel>,
-    /// How long it may take, all tries together.
+    /// How long it may take, all parts and tries together, and the look-up of the business's hints.
     pub budget: Duration,
-    /// The pause before another try, unless the server names one.
+    /// The pause before the second try, unless the server names one; then it doubles.
     pub retry_pause: Duration,
+    /// How many tokens of a transcript, by an estimate, stand in one question; a longer one is summarised in parts.
+    pub input_tokens: usize,
 }
 
 /// The handler of the stage `summarize`.
 pub struct Summarizer {
     ask_first: Option<AskFirst>,
+    hints: Arc<dyn HintsFor>,
     metrics: Metrics,
 }
 
@@ -44,45 +49,77 @@ impl Summarizer {
     /// `ask_first`: `None` for the offline summary only.
     #[must_use]
     pub fn new(ask_first: Option<AskFirst>, metrics: Metrics) -> Self {
-        Self { ask_first, metrics }
+        Self {
+            ask_first,
+            hints: Arc::new(NoHints),
+            metrics,
+        }
+    }
+
+    /// With what the businesses say of themselves.
+    #[must_use]
+    pub fn with_hints(self, hints: Arc<dyn HintsFor>) -> Self {
+        Self { hints, ..self }
     }
 
     /// The summary of a text in which something was said; `None` when nothing was.
-    async fn summarize(&self, text: &str) -> Option<SummaryReady> {
+    async fn summarize(&self, call: &CallSid, text: &str) -> Option<SummaryReady> {
         let began = Instant::now();
         // Also decides whether there is anything to summarise: a model makes something up for silence.
-        let offline = extractive::summarize(text)?;
+        let (offline, by_rule) = extractive::summarize(text)?;
         let mut failed_engines = Vec::new();
         if let Some(ask_first) = &self.ask_first {
-            let engine = ask_first.model.engine();
-            match ask(ask_first, text).await {
-                Ok((summary, reply)) => {
+            let (engine, model) = (ask_first.model.engine(), ask_first.model.model());
+            let end = began + ask_first.budget;
+            let looked_up = timeout_at(share(end, HINTS_PERCENT), self.hints.hints(call)).await;
+            let hints = looked_up.unwrap_or_else(|_| {
+                tracing::warn!(
+                    call.id = %call,
+                    "what the business says of itself was not found in time; call {call} is summarised without it"
+                );
+                Hints::default()
+            });
+            let system = prompt::system(&hints);
+            let asker = Asker::new(ask_first);
+            let told = asker.summarize(&system, text, &by_rule, end).await;
+            let spent = asker.spent();
+            match told {
+                Ok(told) => {
                     self.count(engine, "ok");
                     return Some(SummaryReady {
-                        model: ask_first.model.model().to_owned(),
+                        model: model.to_owned(),
                         prompt_version: prompt::PROMPT_VERSION,
-                        tokens_in: reply.tokens_in,
-                        tokens_out: reply.tokens_out,
-                        ..event(summary, engine, Vec::new(), began)
+                        parts: told.parts,
+                        tries: spent.tries,
+                        tokens_in: spent.tokens_in,
+                        tokens_out: spent.tokens_out,
+                        ..event(told.summary, told.details, engine, Vec::new(), began)
                     });
                 }
                 Err(error) => {
                     self.count(engine, error.class.token());
+                    let tries = spent.tries;
                     tracing::warn!(
+                        call.id = %call,
                         engine,
-                        "the model gave no summary, the offline one takes its place: {error}"
+                        tries,
+                        "the model gave no summary of call {call}, the offline one takes its place: {error}"
                     );
                     failed_engines.push(EngineFailure {
                         engine: engine.to_owned(),
+                        model: model.to_owned(),
                         class: error.class,
-                        text: error.text,
+                        text: match tries {
+                            0 | 1 => error.text,
+                            _ => format!("{} ({tries} tries)", error.text),
+                        },
                         elapsed_ms: elapsed_ms(began),
                     });
                 }
             }
         }
         self.count(extractive::ENGINE, "ok");
-        Some(event(offline, extractive::ENGINE, failed_engines, began))
+        Some(event(offline, by_rule, extractive::ENGINE, failed_engines, began))
     }
 
     fn count(&self, engine: &str, outcome: &str) {
@@ -112,21 +149,33 @@ impl StageHandler for Summarizer {
         tokio::select! {
             biased;
             () = job.cancel.cancelled() => Outcome::Waiting { text: "stopped".to_owned(), after: Duration::ZERO },
-            summary = self.summarize(&transcript.text) => summary.map_or(Outcome::Nothing, Outcome::done),
+            summary = self.summarize(&job.call_sid, &transcript.text) => summary.map_or(Outcome::Nothing, Outcome::done),
         }
     }
 }
 
 /// The extractive event; a model's fills in the rest.
-fn event(summary: Summary, engine: &str, failed_engines: Vec<EngineFailure>, began: Instant) -> SummaryReady {
+fn event(
+    summary: Summary,
+    details: Details,
+    engine: &str,
+    failed_engines: Vec<EngineFailure>,
+    began: Instant,
+) -> SummaryReady {
     SummaryReady {
         title: summary.title().to_owned(),
         points: summary.points().to_vec(),
         text: summary.text(),
+        caller_name: details.caller_name,
+        callback_number: details.callback_number,
+        topic: details.topic,
+        urgency: details.urgency,
         engine: engine.to_owned(),
         model: String::new(),
         prompt_version: extractive::RULES_VERSION,
         failed_engines,
+        parts: 1,
+        tries: 0,
         tokens_in: None,
         tokens_out: None,
         elapsed_ms: elapsed_ms(began),
@@ -135,37 +184,6 @@ fn event(summary: Summary, engine: &str, failed_engines: Vec<EngineFailure>, beg
 
 fn elapsed_ms(began: Instant) -> u64 {
     u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX)
-}
-
-/// Asks the model within its budget; once more when the failure may pass by itself.
-async fn ask(ask_first: &AskFirst, text: &str) -> Result<(Summary, Reply), ModelError> {
-    let end = Instant::now() + ask_first.budget;
-    let user = prompt::user(text);
-    let mut tries = 0;
-    loop {
-        tries += 1;
-        let error = match timeout_at(end, ask_first.model.ask(prompt::SYSTEM, &user)).await {
-            Err(_) => {
-                return Err(ModelError::new(
-                    FailureClass::Timeout,
-                    "the model did not answer in time",
-                ));
-            }
-            Ok(Err(error)) => error,
-            Ok(Ok(reply)) => {
-                return match answer::parse(&reply.text) {
-                    Ok(summary) => Ok((summary, reply)),
-                    Err(error) => Err(ModelError::new(FailureClass::Invalid, error.to_string())),
-                };
-            }
-        };
-        let pause = error.retry_after.unwrap_or(ask_first.retry_pause);
-        let again = Instant::now().checked_add(pause).filter(|again| *again < end);
-        match again {
-            Some(again) if error.is_passing() && tries < TRIES_MAX => tokio::time::sleep_until(again).await,
-            _ => return Err(error),
-        }
-    }
 }
 
 #[cfg(test)]

@@ -1,33 +1,60 @@
 //! The stage `summarize`: `TranscriptReady` → `SummaryReady`.
 //!
 //! A chat model is asked where a key is set; otherwise, and whenever the model fails, sentences of the message itself
-//! are chosen by rule. Deciding is pure ([`prompt`], [`answer`], [`extractive`]); only [`model`] speaks to a server.
+//! are chosen by rule. Deciding is pure ([`prompt`], [`extractive`], and what holds an answer against the transcript); only
+//! [`model`] speaks to a server.
 
-pub mod answer;
+mod answer;
+mod ask;
+mod check;
 pub mod config;
 pub mod extractive;
+mod ground;
 pub mod handler;
+pub mod hints;
 pub mod model;
+mod numbers;
+mod parts;
 pub mod prompt;
+mod repeat;
 mod summary;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 mod text;
+mod words;
 
 use std::sync::Arc;
 
-use callfold_kit::Bus;
 use callfold_kit::lifecycle::BoxError;
-use callfold_kit::metric::Metrics;
 use callfold_kit::stage::{StageDeps, run_stage};
+use callfold_kit::{Bus, Metrics, Numbers, SharedClock};
 
 pub use config::{ModelConfig, SummarizerConfig};
 pub use handler::{AskFirst, Summarizer};
-pub use summary::{POINT_CHARS_MAX, POINTS_MAX, Summary, TITLE_CHARS_MAX};
+pub use hints::{Hints, HintsFor, NoHints, NumberHints};
+pub use summary::{
+    NAME_CHARS_MAX, POINT_CHARS_MAX, POINTS_MAX, Summary, TITLE_CHARS_MAX, TOPIC_CHARS_MAX, WORDS_MAX,
+    WORDS_MIN,
+};
+
+/// What the handler needs besides its settings.
+#[derive(Clone)]
+pub struct Deps {
+    /// Where it is read which number a call was made to.
+    pub bus: Bus,
+    /// The settings of single numbers.
+    pub numbers: Numbers,
+    /// The time of day.
+    pub clock: SharedClock,
+    /// Where to count.
+    pub metrics: Metrics,
+}
 
 /// The handler of these settings.
 ///
 /// # Errors
 /// The HTTP client cannot be made.
-pub fn build(config: &SummarizerConfig, metrics: Metrics) -> Result<Summarizer, BoxError> {
+pub fn build(config: &SummarizerConfig, deps: Deps) -> Result<Summarizer, BoxError> {
     let ask_first = match &config.model {
         None => None,
         Some(model) => {
@@ -38,20 +65,36 @@ pub fn build(config: &SummarizerConfig, metrics: Metrics) -> Result<Summarizer, 
                     &model.base_url,
                     &model.api_key,
                     &model.model,
+                    deps.clock,
                 )),
                 budget: model.budget,
                 retry_pause: model.retry_pause,
+                input_tokens: model.input_tokens,
             })
         }
     };
-    Ok(Summarizer::new(ask_first, metrics))
+    let hints = Arc::new(NumberHints::new(deps.bus, deps.numbers));
+    Ok(Summarizer::new(ask_first, deps.metrics).with_hints(hints))
 }
 
 /// Runs the stage until the soft stop; then finishes what is in hand.
 ///
 /// # Errors
 /// The stage cannot be set up, or the broker refuses it for good.
-pub async fn run(bus: Bus, config: SummarizerConfig, deps: StageDeps) -> Result<(), BoxError> {
-    let handler = build(&config, deps.metrics.clone())?;
+pub async fn run(
+    bus: Bus,
+    numbers: Numbers,
+    config: SummarizerConfig,
+    deps: StageDeps,
+) -> Result<(), BoxError> {
+    let handler = build(
+        &config,
+        Deps {
+            bus: bus.clone(),
+            numbers,
+            clock: Arc::clone(&deps.clock),
+            metrics: deps.metrics.clone(),
+        },
+    )?;
     run_stage(bus, Arc::new(handler), config.policy, deps).await
 }

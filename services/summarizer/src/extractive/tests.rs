@@ -2,64 +2,144 @@ use super::*;
 
 fn lines(text: &str) -> Vec<String> {
     summarize(text)
-        .map(|summary| summary.text().lines().map(str::to_owned).collect())
+        .map(|(summary, _)| summary.text().lines().map(str::to_owned).collect())
         .unwrap_or_default()
 }
 
+macro_rules! sample {
+    ($name:literal) => {
+        include_str!(concat!("../../../transcriber/assets/samples/", $name, ".txt"))
+    };
+}
+
+/// As whisper writes it at times: without full stops.
+fn in_one_breath(text: &str) -> String {
+    text.replace(['.', ','], "")
+}
+
 #[test]
-fn the_headline_of_each_sample_is_the_request() {
-    let table = [
+fn the_summary_of_each_sample_is_worth_reading() {
+    let table: &[(&str, &[&str])] = &[
         (
-            "מדברת רונית מרמת גן. אני רוצה לקבל ייעוץ לניקיון משרד. המספר שלי תשע שלוש שמונה תשע שתיים אפס תשע.",
-            [
+            sample!("message-1"),
+            &[
                 "אני רוצה לקבל ייעוץ לניקיון משרד",
                 "מדברת רונית מרמת גן",
-                "המספר שלי תשע שלוש שמונה תשע שתיים אפס תשע",
+                "המספר שלי 9389209",
             ],
         ),
         (
-            "מדבר משה מזרחי מרמת גן. אני מעוניין לקבל הצעת מחיר להובלת רהיטים בחיפה. זה יעלה עשרת אלפים שקל. יום טוב.",
-            [
+            sample!("message-2"),
+            &[
                 "אני מעוניין לקבל הצעת מחיר להובלת רהיטים בחיפה",
                 "מדבר משה מזרחי מרמת גן",
-                "זה יעלה עשרת אלפים שקל",
+                "זה יעלה 10,000 שקל",
             ],
         ),
         (
-            "שמי מיכל פרץ מחיפה. אני מבקשת הצעת מחיר לביטוח דירה בנתניה. אפשר להתקשר אליי ביום חמישי בשעה שבע.",
-            [
+            sample!("message-3"),
+            &[
                 "אני מבקשת הצעת מחיר לביטוח דירה בנתניה",
                 "שמי מיכל פרץ מחיפה",
                 "אפשר להתקשר אליי ביום חמישי בשעה שבע",
             ],
         ),
         (
-            "בוקר טוב מדבר אלון פרץ מהרצליה. אני צריך פרטים נוספים לשיפוץ אמבטיה ברמת גן. תחזרו אליי ביום שני בשעה עשר.",
-            [
+            sample!("message-4"),
+            &[
                 "אני צריך פרטים נוספים לשיפוץ אמבטיה ברמת גן",
                 "מדבר אלון פרץ מהרצליה",
                 "תחזרו אליי ביום שני בשעה עשר",
             ],
         ),
         (
-            "שמי יעל מזרחי. אני מחפש ייעוץ לצביעת דירה בירושלים. קיבלתי המלצה משכן. בבקשה לחזור אליי ביום חמישי בשעה אחת עשרה.",
-            [
+            sample!("message-5"),
+            &[
                 "אני מחפש ייעוץ לצביעת דירה בירושלים",
                 "שמי יעל מזרחי",
                 "בבקשה לחזור אליי ביום חמישי בשעה אחת עשרה",
             ],
         ),
         (
-            "ערב טוב שמי דוד מזרחי מאשדוד. אני מחפשת הצעת מחיר לאתר אינטרנט ברמת גן. התקציב שלי שלושים אלף שקלים.",
-            [
+            sample!("message-6"),
+            &[
                 "אני מחפשת הצעת מחיר לאתר אינטרנט ברמת גן",
                 "שמי דוד מזרחי מאשדוד",
-                "התקציב שלי שלושים אלף שקלים",
+                "התקציב שלי 30,000 שקלים",
             ],
+        ),
+        (sample!("silence"), &[]),
+    ];
+    for (text, expected) in table {
+        assert_eq!(lines(text), *expected);
+        assert_eq!(lines(&in_one_breath(text)), *expected, "without full stops");
+    }
+}
+
+#[test]
+fn the_details_of_each_sample_are_found() {
+    let details = |name: &str, number: Option<&str>, topic: &str| Details {
+        caller_name: Some(name.to_owned()),
+        callback_number: number.map(str::to_owned),
+        topic: Some(topic.to_owned()),
+        urgency: None,
+    };
+    let table = [
+        (
+            sample!("message-1"),
+            details("רונית", Some("9389209"), "ניקיון משרד"),
+        ),
+        (
+            sample!("message-2"),
+            details("משה מזרחי", None, "הובלת רהיטים בחיפה"),
+        ),
+        (
+            sample!("message-3"),
+            details("מיכל פרץ", None, "ביטוח דירה בנתניה"),
+        ),
+        (
+            sample!("message-4"),
+            details("אלון פרץ", None, "שיפוץ אמבטיה ברמת גן"),
+        ),
+        (
+            sample!("message-5"),
+            details("יעל מזרחי", None, "צביעת דירה בירושלים"),
+        ),
+        (
+            sample!("message-6"),
+            details("דוד מזרחי", None, "אתר אינטרנט ברמת גן"),
         ),
     ];
     for (text, expected) in table {
-        assert_eq!(lines(text), expected);
+        for text in [text.to_owned(), in_one_breath(text)] {
+            let found = summarize(&text).map(|(_, details)| details).unwrap_or_default();
+            let fields = |d: &Details| {
+                (
+                    d.caller_name.clone(),
+                    d.callback_number.clone(),
+                    d.topic.clone(),
+                    d.urgency,
+                )
+            };
+            assert_eq!(fields(&found), fields(&expected), "{text}");
+        }
+    }
+}
+
+#[test]
+fn of_several_requests_the_first_is_the_headline() {
+    for text in [
+        sample!("long-call").to_owned(),
+        in_one_breath(sample!("long-call")),
+    ] {
+        let summary = lines(&text);
+        assert_eq!(summary.len(), 3);
+        assert_eq!(summary[0], "אני צריך פרטים נוספים לשיפוץ אמבטיה");
+        let (_, details) = summarize(&text).expect("something was said");
+        assert_eq!(details.caller_name.as_deref(), Some("נדב פרידמן"));
+        assert_eq!(details.callback_number.as_deref(), Some("0530272811"));
+        assert_eq!(details.topic.as_deref(), Some("שיפוץ אמבטיה"));
+        assert_eq!(details.urgency, Some(Urgency::High));
     }
 }
 
@@ -76,6 +156,11 @@ fn a_message_in_one_breath_is_cut_into_its_thoughts() {
     assert_eq!(
         lines("שלום, אני צריך לקבוע תור לבדיקת רכב, אפשר מחר בבוקר או ביום שלישי, תודה רבה ויום טוב לכולם"),
         ["אני צריך לקבוע תור לבדיקת רכב", "אפשר מחר בבוקר או ביום שלישי"],
+    );
+    // "That you call" and "I did not get" go on with the sentence before.
+    assert_eq!(
+        lines("אני מבקש מאוד מאוד שתחזרו אליי היום כי עדיין לא קיבלתי את המשלוח"),
+        ["אני מבקש מאוד מאוד שתחזרו אליי היום כי עדיין לא קיבלתי את המשלוח"],
     );
 }
 
@@ -98,7 +183,7 @@ fn english_messages_are_read_by_the_same_rules() {
         [
             "I would like to book an appointment for next Tuesday",
             "my name is Tom",
-            "my number is five five five one two three four",
+            "my number is 5551234",
         ],
     );
 }
@@ -142,20 +227,64 @@ fn no_sentence_is_said_twice() {
         lines("אני צריך טכנאי! אני צריך טכנאי. אני, צריך טכנאי? שמי דן."),
         ["אני צריך טכנאי", "שמי דן"],
     );
+    assert_eq!(
+        lines(
+            "שמי דן. אני צריך הצעת מחיר לשיפוץ מטבח בחיפה. כן, אני רוצה הצעת מחיר לשיפוץ המטבח בחיפה. \
+             המספר שלי אפס חמש שתיים שלוש ארבע חמש שש שבע שמונה תשע. שוב המספר שלי 0523456789."
+        ),
+        [
+            "אני צריך הצעת מחיר לשיפוץ מטבח בחיפה",
+            "שמי דן",
+            "המספר שלי 0523456789",
+        ],
+    );
 }
 
 #[test]
-fn of_several_requests_the_first_is_the_headline() {
-    let text = include_str!("../../../transcriber/assets/samples/long-call.txt");
-    let summary = lines(text);
-    assert_eq!(summary.len(), 3);
-    assert_eq!(summary[0], "אני צריך פרטים נוספים לשיפוץ אמבטיה");
+fn calls_as_people_make_them_have_a_headline() {
+    let table = [
+        (
+            "היי, מה שלומכם? רציתי לשאול כמה עולה טיפול פנים ואם יש תור פנוי מחר בבוקר. קוראים לי שירה בן חיים, 054-9876543.",
+            "רציתי לשאול כמה עולה טיפול פנים ואם יש תור פנוי מחר בבוקר",
+        ),
+        (
+            "בוקר טוב, חייבתם אותי פעמיים על סכום של 450 שקל ואני רוצה החזר. זה דחוף. מספר לקוח 12345678.",
+            "אני רוצה החזר",
+        ),
+        (
+            "הלו? הלו? יש שם מישהו? טוב, אז תחזרו אליי בבקשה לאפס חמש שתיים שלוש ארבע חמש שש שבע שמונה תשע.",
+            "תחזרו אליי בבקשה ל-0523456789",
+        ),
+        (
+            "שלום מדבר ויקטור יש לי נזילה בתקרה של המקלחת זה ממש דחוף בבקשה תחזרו אליי מיד",
+            "יש לי נזילה בתקרה של המקלחת",
+        ),
+        (
+            "Hello, this is Mark. My washing machine stopped working and I need a technician. Call me at 052 345 6789.",
+            "I need a technician",
+        ),
+        (
+            "שלום, שמי רות. אני רוצה לבטל את התור שלי ליום שלישי. תודה.",
+            "אני רוצה לבטל את התור שלי ליום שלישי",
+        ),
+    ];
+    for (text, headline) in table {
+        assert_eq!(lines(text)[0], headline);
+    }
+}
+
+#[test]
+fn fillers_in_front_are_no_headline() {
+    assert_eq!(
+        lines("אה, אז, אני צריך טכנאי למזגן. תודה."),
+        ["אני צריך טכנאי למזגן"]
+    );
 }
 
 #[test]
 fn headlines_are_bounded() {
     let text = format!("אני צריך {}", "מברגים ".repeat(80));
-    let summary = summarize(&text).expect("something was said");
+    let (summary, _) = summarize(&text).expect("something was said");
     assert!(summary.title().chars().count() <= crate::summary::TITLE_CHARS_MAX);
     assert!(summary.title().ends_with("מברגים…"));
 }

@@ -1,5 +1,6 @@
 //! Chat models: a question in two messages, a text in return.
 
+mod dialect;
 mod openai;
 
 use std::time::Duration;
@@ -22,7 +23,18 @@ pub trait ChatModel: Send + Sync {
     ///
     /// # Errors
     /// No usable answer; see [`ModelError`].
-    async fn ask(&self, system: &str, user: &str) -> Result<Reply, ModelError>;
+    async fn ask(&self, question: &Question<'_>) -> Result<Reply, ModelError>;
+}
+
+/// A question.
+#[derive(Clone, Copy)]
+pub struct Question<'q> {
+    /// The system message: nothing of a stranger's.
+    pub system: &'q str,
+    /// The user message: a JSON object.
+    pub user: &'q str,
+    /// Most tokens the model may write.
+    pub tokens_out_max: u32,
 }
 
 /// What a model answered.
@@ -55,20 +67,29 @@ pub struct ModelError {
     pub text: String,
     /// How long the server asked to be left alone.
     pub retry_after: Option<Duration>,
+    /// Whether the same question may be answered a moment later.
+    pub is_passing: bool,
+    /// The answer ran into the bound on its tokens.
+    pub is_cut_off: bool,
 }
 
 impl ModelError {
-    pub(crate) fn new(class: FailureClass, text: impl Into<String>) -> Self {
+    /// The same question would fail again.
+    pub(crate) fn lasting(class: FailureClass, text: impl Into<String>) -> Self {
         Self {
             class,
             text: text.into(),
             retry_after: None,
+            is_passing: false,
+            is_cut_off: false,
         }
     }
 
-    /// Whether the same question may be answered a moment later.
-    #[must_use]
-    pub fn is_passing(&self) -> bool {
-        matches!(self.class, FailureClass::RateLimited | FailureClass::Unavailable)
+    /// The same question may be answered a moment later.
+    pub(crate) fn passing(class: FailureClass, text: impl Into<String>) -> Self {
+        Self {
+            is_passing: true,
+            ..Self::lasting(class, text)
+        }
     }
 }

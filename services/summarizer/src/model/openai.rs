@@ -4,51 +4,68 @@
 //! request for one question, a bound on the answer's size, and errors that hold a status and nothing the server said.
 
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use async_openai::Client;
 use async_openai::config::OpenAIConfig;
 use async_openai::error::OpenAIError;
 use async_openai::middleware::HttpRequestFactory;
-use async_openai::types::chat::{
-    ChatCompletionRequestSystemMessage, ChatCompletionRequestUserMessage, CreateChatCompletionRequestArgs,
-};
 use async_trait::async_trait;
+use callfold_kit::SharedClock;
+use callfold_kit::http::answer::{self, AnswerError};
 use callfold_kit::secret::Secret;
 use callfold_schema::event::FailureClass;
 use futures::future::BoxFuture;
 use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::time::Instant;
 
-use super::{ChatModel, ModelError, Reply};
+use super::dialect::{Learned, Refused, refused_by};
+use super::{ChatModel, ModelError, Question, Reply};
 
 /// Longest answer that is read, in bytes: the text is far shorter, some servers send much around it.
 const ANSWER_BYTES_MAX: usize = 256 * 1024;
-/// Most tokens the model may write: a headline and two points take some 150, in Hebrew twice that.
-const TOKENS_OUT_MAX: u32 = 500;
+/// Longest refusal that is read, in bytes: some repeat the question.
+const REFUSAL_BYTES_MAX: usize = 64 * 1024;
 /// Low: two summaries of one call should say the same.
 const TEMPERATURE: f32 = 0.2;
+
+/// What errors call the other side.
+const SERVER: &str = "the model's server";
 
 /// A model behind an OpenAI-compatible server.
 pub struct OpenAi {
     client: Client<OpenAIConfig>,
     model: String,
+    learned: Learned,
 }
 
 impl OpenAi {
-    /// `base_url` without a slash at its end; `api_key` of visible ASCII characters.
+    /// `base_url` without a slash at its end; `api_key` of visible ASCII characters; `clock` for servers that name the
+    /// moment when they want to be asked again.
     #[must_use]
-    pub fn new(http: reqwest::Client, base_url: &str, api_key: &Secret, model: impl Into<String>) -> Self {
+    pub fn new(
+        http: reqwest::Client,
+        base_url: &str,
+        api_key: &Secret,
+        model: impl Into<String>,
+        clock: SharedClock,
+    ) -> Self {
         // Set in full, so that nothing is read from the environment behind the settings' back.
         let config = OpenAIConfig::new()
             .with_api_base(base_url)
             .with_api_key(api_key.expose())
             .with_org_id("")
             .with_project_id("");
-        let client = Client::build(http.clone(), config).with_http_service(Transport { http });
+        let client = Client::build(http.clone(), config).with_http_service(Transport { http, clock });
         Self {
             client,
             model: model.into(),
+            learned: Learned::default(),
         }
+    }
+
+    async fn send(&self, request: &Value) -> Result<Answer, Failed> {
+        self.client.chat().create_byot(request).await.map_err(translate)
     }
 }
 
@@ -62,43 +79,65 @@ impl ChatModel for OpenAi {
         &self.model
     }
 
-    async fn ask(&self, system: &str, user: &str) -> Result<Reply, ModelError> {
-        // `max_tokens` is called deprecated at OpenAI and is the only name that compatible servers know.
-        let request = CreateChatCompletionRequestArgs::default()
-            .model(&self.model)
-            .temperature(TEMPERATURE)
-            .max_tokens(TOKENS_OUT_MAX)
-            .messages(vec![
-                ChatCompletionRequestSystemMessage::from(system).into(),
-                ChatCompletionRequestUserMessage::from(user).into(),
-            ])
-            .build()
-            .map_err(|_| {
-                ModelError::new(
-                    FailureClass::Internal,
-                    "the request to the model could not be built",
-                )
-            })?;
-        let answer: Answer = self.client.chat().create_byot(request).await.map_err(translate)?;
-        let choice = answer.choices.into_iter().next();
-        let invalid = |text| ModelError::new(FailureClass::Invalid, text);
-        let choice = choice.ok_or_else(|| invalid("the model's server answered without a choice"))?;
-        match choice.finish_reason.as_deref() {
-            Some("length") => return Err(invalid("the model's answer was cut off")),
-            Some("content_filter") => return Err(invalid("the model's server withheld the answer")),
-            _ => {}
+    async fn ask(&self, question: &Question<'_>) -> Result<Reply, ModelError> {
+        let mut asking = self.learned.first(Instant::now());
+        loop {
+            let mut request = json!({
+                "model": self.model,
+                "messages": [
+                    { "role": "system", "content": question.system },
+                    { "role": "user", "content": question.user },
+                ],
+            });
+            asking
+                .dialect
+                .write(&mut request, question.tokens_out_max, TEMPERATURE);
+            match self.send(&request).await {
+                Ok(answer) => {
+                    asking.accepted();
+                    return read(answer);
+                }
+                // Ends: each refusal leaves less to ask for.
+                Err(Failed {
+                    refused: Some(refused),
+                    ..
+                }) if asking.refused(refused) => {}
+                Err(failed) => return Err(failed.error),
+            }
         }
-        let text = choice
-            .message
-            .content
-            .ok_or_else(|| invalid("the model answered without a text"))?;
-        let usage = answer.usage.unwrap_or_default();
-        Ok(Reply {
-            text,
-            tokens_in: usage.prompt_tokens,
-            tokens_out: usage.completion_tokens,
-        })
     }
+}
+
+/// The text of an answer, unless the server says that it is not whole.
+fn read(answer: Answer) -> Result<Reply, ModelError> {
+    let broken = |text| ModelError::passing(FailureClass::Invalid, text);
+    let choice = answer.choices.into_iter().next();
+    let choice = choice.ok_or_else(|| broken("the model's server answered without a choice"))?;
+    match choice.finish_reason.as_deref() {
+        Some("length") => {
+            return Err(ModelError {
+                is_cut_off: true,
+                ..broken("the model's answer was cut off")
+            });
+        }
+        Some("content_filter") => {
+            return Err(ModelError::lasting(
+                FailureClass::Invalid,
+                "the model's server withheld the answer",
+            ));
+        }
+        _ => {}
+    }
+    let text = choice
+        .message
+        .content
+        .ok_or_else(|| broken("the model answered without a text"))?;
+    let usage = answer.usage.unwrap_or_default();
+    Ok(Reply {
+        text,
+        tokens_in: usage.prompt_tokens,
+        tokens_out: usage.completion_tokens,
+    })
 }
 
 /// What is read of an answer. Compatible servers leave out the rest, so the library's own type is too strict.
@@ -130,39 +169,63 @@ struct Usage {
     completion_tokens: Option<u32>,
 }
 
-/// Takes our own error out of the library's. What the library itself found wrong is named, not quoted.
-fn translate(error: OpenAIError) -> ModelError {
-    match error {
-        OpenAIError::Boxed(inner) => match inner.downcast::<ModelError>() {
-            Ok(ours) => *ours,
-            Err(_) => ModelError::new(FailureClass::Internal, "the request to the model failed"),
-        },
-        OpenAIError::Reqwest(error) => from_reqwest(&error),
-        _ => ModelError::new(FailureClass::Internal, "the request to the model failed"),
+/// Why there was no answer, and what of the question was refused, where that was it.
+#[derive(Debug)]
+struct Failed {
+    error: ModelError,
+    refused: Option<Refused>,
+}
+
+impl std::fmt::Display for Failed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.error.fmt(f)
     }
 }
 
-impl From<ModelError> for OpenAIError {
+impl std::error::Error for Failed {}
+
+impl From<ModelError> for Failed {
     fn from(error: ModelError) -> Self {
-        OpenAIError::Boxed(Box::new(error))
+        Self { error, refused: None }
     }
 }
 
-fn from_reqwest(error: &reqwest::Error) -> ModelError {
-    if error.is_timeout() {
-        ModelError::new(FailureClass::Timeout, "the model's server did not answer in time")
-    } else if error.is_connect() {
-        ModelError::new(FailureClass::Network, "no connection to the model's server")
-    } else if error.is_builder() {
-        ModelError::new(
-            FailureClass::Internal,
-            "the request to the model could not be built",
-        )
-    } else {
-        ModelError::new(
-            FailureClass::Network,
-            "the connection to the model's server broke",
-        )
+/// Takes our own error out of the library's. What the library itself found wrong is named, not quoted.
+fn translate(error: OpenAIError) -> Failed {
+    let internal = || ModelError::lasting(FailureClass::Internal, "the request to the model failed").into();
+    match error {
+        OpenAIError::Boxed(inner) => match inner.downcast::<Failed>() {
+            Ok(ours) => *ours,
+            Err(_) => internal(),
+        },
+        OpenAIError::Reqwest(error) => AnswerError::from(error).into(),
+        _ => internal(),
+    }
+}
+
+impl From<Failed> for OpenAIError {
+    fn from(failed: Failed) -> Self {
+        OpenAIError::Boxed(Box::new(failed))
+    }
+}
+
+impl From<AnswerError> for Failed {
+    fn from(error: AnswerError) -> Self {
+        let class = error.class();
+        let is_passing = match error {
+            AnswerError::Connect
+            | AnswerError::Broken
+            | AnswerError::Timeout
+            | AnswerError::TooLarge { .. } => true,
+            AnswerError::Status { status, .. } => matches!(status, 408 | 429 | 500..=599),
+            AnswerError::Request => false,
+        };
+        let error = ModelError {
+            retry_after: error.after(),
+            is_passing,
+            ..ModelError::lasting(class, error.about(SERVER))
+        };
+        error.into()
     }
 }
 
@@ -170,6 +233,7 @@ fn from_reqwest(error: &reqwest::Error) -> ModelError {
 #[derive(Clone)]
 struct Transport {
     http: reqwest::Client,
+    clock: SharedClock,
 }
 
 impl tower::Service<HttpRequestFactory> for Transport {
@@ -182,52 +246,52 @@ impl tower::Service<HttpRequestFactory> for Transport {
     }
 
     fn call(&mut self, request: HttpRequestFactory) -> Self::Future {
-        let http = self.http.clone();
+        let Self { http, clock } = self.clone();
         Box::pin(async move {
             let request = request.build().await?;
-            let response = http
-                .execute(request)
-                .await
-                .map_err(|error| from_reqwest(&error))?;
-            Ok(checked(response).await?)
+            Ok(exchange(&http, request, &clock).await?)
         })
     }
 }
 
 /// The answer read whole, or the error that its status stands for.
-async fn checked(mut response: reqwest::Response) -> Result<reqwest::Response, ModelError> {
-    let status = response.status();
-    if !status.is_success() {
-        let class = match status.as_u16() {
-            401 | 403 => FailureClass::Credentials,
-            404 => FailureClass::NotFound,
-            408 => FailureClass::Timeout,
-            429 => FailureClass::RateLimited,
-            500..=599 => FailureClass::Unavailable,
-            _ => FailureClass::Refused,
-        };
-        let retry_after = response
-            .headers()
-            .get(reqwest::header::RETRY_AFTER)
-            .and_then(|value| value.to_str().ok()?.trim().parse().ok())
-            .map(Duration::from_secs);
-        let text = format!("HTTP {} from the model's server", status.as_u16());
-        return Err(ModelError {
-            class,
-            text,
-            retry_after,
-        });
+async fn exchange(
+    http: &reqwest::Client,
+    request: reqwest::Request,
+    clock: &SharedClock,
+) -> Result<reqwest::Response, Failed> {
+    let response = http.execute(request).await.map_err(AnswerError::from)?;
+    if let Err(error) = answer::check(&response, clock.now()) {
+        return Err(refusal(error, response).await);
     }
-    let invalid = |text| ModelError::new(FailureClass::Invalid, text);
-    let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| from_reqwest(&error))? {
-        if body.len() + chunk.len() > ANSWER_BYTES_MAX {
-            return Err(invalid("the model's server answered with too much"));
-        }
-        body.extend_from_slice(&chunk);
-    }
+    let body = answer::body(response, ANSWER_BYTES_MAX).await?;
     // Checked here, because the library logs what it cannot read.
-    serde_json::from_slice::<Answer>(&body)
-        .map_err(|_| invalid("the model's server did not answer in the form of a chat completion"))?;
+    serde_json::from_slice::<Answer>(&body).map_err(|_| {
+        ModelError::passing(
+            FailureClass::Invalid,
+            "the model's server did not answer in the form of a chat completion",
+        )
+    })?;
     Ok(http::Response::new(body).into())
+}
+
+/// What a status stands for, and what of the question it refused. Of the body only the fields for machines are read.
+async fn refusal(error: AnswerError, response: reqwest::Response) -> Failed {
+    let status = error.status();
+    let mut failed = Failed::from(error);
+    if matches!(status, Some(400 | 422)) {
+        // A refusal that cannot be read names nothing.
+        let body = answer::body(response, REFUSAL_BYTES_MAX)
+            .await
+            .unwrap_or_default();
+        let refused = refused_by(&body);
+        if refused == Refused::Generation {
+            failed.error = ModelError::passing(
+                FailureClass::Invalid,
+                "the model's server refused the model's own answer",
+            );
+        }
+        failed.refused = Some(refused);
+    }
+    failed
 }
