@@ -5,9 +5,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use callfold_transcriber::audio::Audio16k;
-use callfold_transcriber::engine::{Engine, EngineError, Recognised, RecognisedSegment};
+use callfold_transcriber::engine::{Engine, EngineError, Recognised, RecognisedSegment, Request};
 use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
 
 /// Hears the same in every recording, and nothing in silence.
 pub(crate) struct Spoken(pub(crate) &'static str);
@@ -16,11 +15,9 @@ impl Spoken {
     /// Something to summarise: a name, a wish, a budget.
     pub(crate) const TEXT: &'static str = "שלום, מדבר דוד כהן מחיפה. אני מעוניין לקבל הצעת מחיר לשיפוץ מטבח. התקציב שלנו שלושים אלף שקל. תחזרו אליי מחר בבוקר.";
 
-    fn recognise(&self, audio: &Audio16k) -> Recognised {
-        let is_silent = audio
-            .channels()
-            .iter()
-            .flatten()
+    fn recognise(&self, audio: &Audio16k, model: &str) -> Recognised {
+        let is_silent = (0..audio.channel_count())
+            .flat_map(|channel| audio.read(channel, 0..audio.frames()).unwrap())
             .all(|sample| sample.abs() < 1e-4);
         let segments = if is_silent {
             Vec::new()
@@ -35,6 +32,8 @@ impl Spoken {
         };
         Recognised {
             language: "he".to_owned(),
+            model: model.to_owned(),
+            pieces: 1,
             segments,
         }
     }
@@ -46,16 +45,16 @@ impl Engine for Spoken {
         "double"
     }
 
-    fn model(&self) -> &str {
-        "at-once"
+    fn model(&self) -> String {
+        "at-once".to_owned()
     }
 
-    async fn transcribe(
-        &self,
-        audio: Arc<Audio16k>,
-        _: CancellationToken,
-    ) -> Result<Recognised, EngineError> {
-        Ok(self.recognise(&audio))
+    fn is_local(&self) -> bool {
+        true
+    }
+
+    async fn transcribe(&self, request: Request) -> Result<Recognised, EngineError> {
+        Ok(self.recognise(&request.audio, &self.model()))
     }
 }
 
@@ -94,20 +93,20 @@ impl Engine for GatedSpeech {
         "double"
     }
 
-    fn model(&self) -> &str {
-        "gated"
+    fn model(&self) -> String {
+        "gated".to_owned()
     }
 
-    async fn transcribe(
-        &self,
-        audio: Arc<Audio16k>,
-        cancel: CancellationToken,
-    ) -> Result<Recognised, EngineError> {
+    fn is_local(&self) -> bool {
+        true
+    }
+
+    async fn transcribe(&self, request: Request) -> Result<Recognised, EngineError> {
         let mut state = self.gate.0.subscribe();
         self.gate.0.send_modify(|state| state.0 += 1);
         tokio::select! {
-            () = cancel.cancelled() => Err(EngineError::Cancelled),
-            _ = state.wait_for(|(_, is_open)| *is_open) => Ok(self.speech.recognise(&audio)),
+            () = request.cancel.cancelled() => Err(EngineError::Cancelled),
+            _ = state.wait_for(|(_, is_open)| *is_open) => Ok(self.speech.recognise(&request.audio, &self.model())),
         }
     }
 }

@@ -1,13 +1,24 @@
 //! Recordings as Twilio makes them: WAV, 16 bit, 8 kHz, one channel.
 
+use std::sync::LazyLock;
+
 use bytes::Bytes;
 use callfold::simulate::{Message, message_from};
 
 const RATE_HZ: u32 = 8_000;
 
-/// A second of a tone: speech to the engine's double.
+/// A second in which somebody speaks, out of a sample: a tone, which nobody takes for speech, would not be sent to
+/// engines as speech is.
 pub(crate) fn tone() -> Message {
-    message("tone", |n| if n / 10 % 2 == 0 { 8_000 } else { -8_000 })
+    static SPEECH: LazyLock<Vec<i16>> = LazyLock::new(|| {
+        let wav = include_bytes!("../../services/transcriber/assets/samples/message-1.wav");
+        let samples = wav[44..].chunks_exact(2);
+        samples
+            .map(|bytes| i16::from_le_bytes([bytes[0], bytes[1]]))
+            .skip(RATE_HZ as usize)
+            .collect()
+    });
+    message("tone", |n| SPEECH[n as usize])
 }
 
 /// A second of nothing.

@@ -10,7 +10,8 @@ use callfold_kit::Lifecycle;
 use callfold_kit::config::Settings;
 use callfold_kit::testing::TestNats;
 use callfold_store::testing::TestPostgres;
-use callfold_transcriber::engine::{Chain, Engine};
+use callfold_transcriber::chain::Chain;
+use callfold_transcriber::engine::Engine;
 use callfold_twilio::{AuthToken, PublicUrl};
 use tokio::net::TcpListener;
 use url::Url;
@@ -54,6 +55,14 @@ impl WorldBuilder {
     pub(crate) fn real_speech(mut self) -> Self {
         self.engines = None;
         self.with("WHISPER_MODEL", "demo")
+    }
+
+    /// The engines that the settings lead to.
+    pub(crate) fn engines_of_settings(self) -> Self {
+        Self {
+            engines: None,
+            ..self
+        }
     }
 
     /// Another double.

@@ -70,10 +70,13 @@ const BORDERS: &[(&str, &[&str])] = &[
     ("askama", &["callfold-api"]),
     ("whisper-rs", &["callfold-transcriber"]),
     ("async-openai", &["callfold-summarizer"]),
+    ("google-cloud-speech-v2", &["callfold-transcriber"]),
+    ("google-cloud-auth", &["callfold-transcriber"]),
     ("hmac", &["callfold-twilio"]),
     ("postcard", &["callfold-schema", "callfold-lead"]),
     ("clap", &["callfold"]),
     ("anyhow", &["callfold"]),
+    ("toml", &["callfold-kit"]),
     ("tracing-subscriber", &["callfold-kit"]),
 ];
 
@@ -109,12 +112,13 @@ fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
         .unwrap()
         .iter()
         .map(|package| {
-            // `kind` is null for what a crate ships with, "dev" or "build" otherwise.
+            // `kind` is null for what a crate ships with, "dev" or "build" otherwise. What is optional belongs to the
+            // features `testing` and `conformance`.
             let used = package["dependencies"]
                 .as_array()
                 .unwrap()
                 .iter()
-                .filter(|used| used["kind"].is_null());
+                .filter(|used| used["kind"].is_null() && used["optional"] != true);
             (
                 text(&package["name"]),
                 used.map(|used| text(&used["name"])).collect(),

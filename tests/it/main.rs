@@ -9,9 +9,11 @@
 mod harness;
 
 mod architecture;
+mod chain;
 mod checklist;
 mod compose;
 mod no_message;
+mod numbers;
 mod order;
 mod outage;
 mod page;
@@ -20,3 +22,4 @@ mod privacy;
 mod redelivery;
 mod replay;
 mod shutdown;
+mod summary;

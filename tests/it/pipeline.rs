@@ -240,7 +240,7 @@ async fn the_sample_messages_keep_their_words_through_the_whole_pipeline() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_chat_model_writes_the_summary_where_a_key_is_set() {
     let answer = r#"{"title": "שיפוץ מטבח בחיפה", "points": ["דוד כהן, תקציב 30,000", "לחזור מחר בבוקר"]}"#;
-    let model = ModelDouble::start(Reply::Says(answer)).await;
+    let model = ModelDouble::start(Reply::says(answer)).await;
     let world = World::sqlite()
         .with("OPENAI_API_KEY", "sk-of-a-test")
         .with("OPENAI_BASE_URL", &*model.base_url)

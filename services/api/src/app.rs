@@ -40,8 +40,8 @@ pub struct Deps {
     pub metrics: Metrics,
     /// The life of the process; the background task runs in it.
     pub lifecycle: Lifecycle,
-    /// What every page warns of.
-    pub warnings: Warnings,
+    /// What every page warns of, asked for each: the speech model may change.
+    pub warnings: Box<dyn Fn() -> Warnings + Send + Sync>,
 }
 
 /// The state that handlers share.
@@ -54,7 +54,7 @@ pub(crate) struct AppState {
     pub(crate) clock: SharedClock,
     pub(crate) metrics: Metrics,
     pub(crate) lifecycle: Lifecycle,
-    pub(crate) warnings: Warnings,
+    pub(crate) warnings: Box<dyn Fn() -> Warnings + Send + Sync>,
     pub(crate) timezone: TimeZone,
     pub(crate) auth: Auth,
     pub(crate) feed: Feed,

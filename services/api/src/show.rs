@@ -62,6 +62,30 @@ pub(crate) fn phone(number: &PhoneNumber) -> String {
     }
 }
 
+/// A number that a caller said, as people say it: an Israeli one is said with a 0 in front.
+pub(crate) fn said_phone(number: &PhoneNumber) -> String {
+    let text = number.as_str().trim();
+    match text.strip_prefix('0') {
+        Some(national) => {
+            let shown = phone(&format!("+972{national}").as_str().into());
+            if shown.starts_with('+') {
+                text.to_owned()
+            } else {
+                shown
+            }
+        }
+        None => phone(number),
+    }
+}
+
+/// A number that a caller said, as it is dialled; `None` for what no telephone dials.
+pub(crate) fn said_tel(number: &PhoneNumber) -> Option<String> {
+    let text = number.as_str().trim();
+    let digits = text.strip_prefix('+').unwrap_or(text);
+    let can_be_dialled = (3..=15).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit());
+    can_be_dialled.then(|| text.to_owned())
+}
+
 /// `0:24`, `12:05`, `1:02:05`.
 pub(crate) fn length(seconds: u64) -> String {
     let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
@@ -176,6 +200,26 @@ mod tests {
         }
         assert!(can_call_back(&PhoneNumber::from("+972501234567")));
         assert!(!can_call_back(&PhoneNumber::from("sip:a@b")));
+    }
+
+    #[test]
+    fn numbers_that_were_said_look_as_people_say_them_and_can_be_dialled() {
+        let said = |text: &str| (said_phone(&text.into()), said_tel(&text.into()));
+        let dial = |text: &str| Some(text.to_owned());
+        assert_eq!(
+            said("0501234567"),
+            ("050-123-4567".to_owned(), dial("0501234567"))
+        );
+        assert_eq!(
+            said("+97231234567"),
+            ("03-123-4567".to_owned(), dial("+97231234567"))
+        );
+        assert_eq!(said("031234567"), ("03-123-4567".to_owned(), dial("031234567")));
+        assert_eq!(said("00441234"), ("00441234".to_owned(), dial("00441234")));
+        assert_eq!(said("*6050"), ("*6050".to_owned(), None));
+        for text in ["", "+", "12", "1234567890123456", "050;ext=1", "٠٥٠١٢٣٤"] {
+            assert_eq!(said_tel(&text.into()), None, "{text}");
+        }
     }
 
     #[test]

@@ -15,7 +15,9 @@ use callfold_kit::clock::TestClock;
 use callfold_schema::UnixMillis;
 use futures::StreamExt;
 use serde_json::Value;
-use stage::{PATIENCE, TestStage, bytes, every_state, get, json, send, text, tone, with_token};
+use stage::{
+    PATIENCE, TestStage, bytes, every_state, get, json, send, text, tone, with_more_said, with_token,
+};
 
 const NOW: &str = "2026-11-22T12:05:00Z";
 
@@ -173,7 +175,7 @@ async fn a_story_tells_every_event_in_order() {
     assert_eq!(last["key"], "REfailed-0-download-8");
     assert_eq!(
         (&last["version"], &last["lane"], &last["run"]),
-        (&1.into(), &"new".into(), &0.into())
+        (&2.into(), &"new".into(), &0.into())
     );
     assert_eq!(last["data"]["text"], "HTTP 404 from the media host");
     assert_eq!(story["next_after"], Value::Null);
@@ -692,6 +694,61 @@ async fn pages_are_hebrew_escaped_and_say_every_state() {
     assert!(text(response).await.contains("הליד לא נמצא"));
     let response = get(&router, "/?cursor=x").await;
     assert_eq!(response.status(), StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
+async fn what_the_caller_said_and_who_gave_no_answer_are_shown() {
+    let (mut stage, router) = with_leads().await;
+    let now = stage.clock.now();
+    with_more_said(&mut stage, now).await;
+
+    let card = text(get(&router, "/leads/CAtwo/card").await).await;
+    for part in [
+        // The name that was said goes before the network's, which stands in the details.
+        "<strong><bdi dir=\"auto\">דנה &#60;b&#62;לוי&#60;/b&#62;</bdi></strong>",
+        "<bdi dir=\"auto\">LEVI DANA</bdi>",
+        "<a href=\"tel:0527654321\"><bdi dir=\"ltr\" class=\"num\">052-765-4321</bdi></a>",
+        "<span class=\"urgent\">דחוף</span>",
+        "<bdi dir=\"auto\">תיקון מזגן</bdi>",
+        "<span class=\"voice\">המתקשר</span>המזגן לא עובד",
+        "<span class=\"voice\">העסק</span>מאיפה",
+        // Call back where the call came from: what was said may have been misheard.
+        "class=\"button main\" href=\"tel:+972501234567\"",
+        "<bdi dir=\"ltr\">google</bdi> לא נתן תשובה: השירות לא היה זמין · <span class=\"num\">8.2 שנ׳</span> · <bdi dir=\"auto\">HTTP 503</bdi>",
+        "<bdi dir=\"ltr\">openai</bdi> לא נתן תשובה: נח אחרי כישלונות חוזרים ולא נשאל · <bdi dir=\"auto\">failed 5",
+    ] {
+        assert!(card.contains(part), "{part}\n{card}");
+    }
+    // Unless that number is withheld.
+    let card = text(get(&router, "/leads/CAhidden/card").await).await;
+    assert!(
+        card.contains("class=\"button main\" href=\"tel:+97231234567\"")
+            && card.contains("https://wa.me/97231234567"),
+        "{card}"
+    );
+    assert!(card.contains("<strong>מספר חסוי</strong>"), "{card}");
+    assert!(!card.contains("class=\"topic\""), "{card}");
+
+    let rows = text(get(&router, "/fragments/list").await).await;
+    for part in [
+        "דנה &#60;b&#62;לוי",
+        "<span class=\"urgent\">דחוף</span> מזגן שהתקלקל",
+        "<bdi dir=\"auto\">תיקון מזגן</bdi>",
+    ] {
+        assert!(rows.contains(part), "{part}\n{rows}");
+    }
+    // דנה, as a query.
+    let list = json(get(&router, "/api/v1/leads?q=%D7%93%D7%A0%D7%94").await).await;
+    let lead = &list["leads"][0];
+    assert_eq!(
+        (&lead["call_sid"], &lead["caller_name"], &lead["callback_number"]),
+        (&"CAtwo".into(), &"דנה <b>לוי</b>".into(), &"0527654321".into())
+    );
+    assert_eq!(
+        (&lead["topic"], &lead["urgency"], &lead["segments"][1]["speaker"]),
+        (&"תיקון מזגן".into(), &"high".into(), &"callee".into())
+    );
+    assert_eq!(lead["failed_engines"][1]["class"], "resting");
 }
 
 #[tokio::test]

@@ -17,6 +17,10 @@ pub fn render(lead: &Value, story: &Value) -> String {
     line("from", text("/phone"));
     line("to", text("/to"));
     line("status", text("/status"));
+    line("name", text("/caller_name"));
+    line("call back", text("/callback_number"));
+    line("topic", text("/topic"));
+    line("urgency", text("/urgency"));
     line("title", text("/summary_title"));
     for point in lead
         .pointer("/summary_points")
@@ -27,6 +31,18 @@ pub fn render(lead: &Value, story: &Value) -> String {
         line("", &format!("• {}", point.as_str().unwrap_or_default()));
     }
     line("transcript", text("/transcript"));
+    for failed in lead
+        .pointer("/failed_engines")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+    {
+        let of = |name: &str| failed.get(name).and_then(Value::as_str).unwrap_or_default();
+        line(
+            "no answer",
+            &format!("{} ({}): {}", of("engine"), of("stage"), of("text")),
+        );
+    }
     line("speech by", text("/engines/transcribe"));
     line("summary by", text("/engines/summarize"));
     for (name, took) in stage_times(story) {

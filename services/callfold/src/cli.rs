@@ -6,6 +6,9 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use url::Url;
 
+use crate::tools::model::fetch::HUB;
+use crate::tools::model::store::Sha256Hex;
+
 /// Phone calls become lead cards: who called, what was said, and a short summary.
 #[derive(Debug, Parser)]
 #[command(name = "callfold", version, about, long_about = None, max_term_width = 110)]
@@ -48,6 +51,12 @@ pub enum Command {
     Events(EventsArgs),
     /// Tell the story of one call in plain words.
     Explain(ExplainArgs),
+    /// Speech models: which there are, fetch one, choose the one to use.
+    ///
+    /// For real calls: `callfold model fetch ivrit-turbo && callfold model use ivrit-turbo`, and `callfold model fetch vad`.
+    /// They are kept in `models` of the data folder. A running transcriber takes a change up within seconds.
+    #[command(subcommand)]
+    Model(ModelCommand),
     /// Check every setting and dependency, and say what to do about what is wrong.
     Doctor(DoctorArgs),
     /// Ask a running process whether it can do its work: exit code 0 when /readyz answers 200.
@@ -186,6 +195,69 @@ pub struct ExplainArgs {
     pub data: DataArgs,
     /// The call (CA…).
     pub call_sid: String,
+}
+
+/// `model`
+#[derive(Debug, Subcommand)]
+pub enum ModelCommand {
+    /// Print the models with size, licence and state, and which one is in use and why.
+    ///
+    /// In use is the one that WHISPER_MODEL names (a path, or `demo`); else the one that `callfold model use` chose; else
+    /// the largest in the folder; else the demonstration model, as long as TWILIO_AUTH_TOKEN is not set. Sizes with `~` are
+    /// rounded.
+    List(ListArgs),
+    /// Fetch a model, or go on with a fetch that was broken off.
+    ///
+    /// The file is checked before it is there under its name: against --sha256, else against the hash that is built in,
+    /// else against that of an earlier fetch, else against the one that the hub gives. Ctrl-C, a lost network and kill -9
+    /// leave what has come; the same command goes on from there.
+    Fetch(FetchArgs),
+    /// Choose the model to use: a name of the list, a file in the folder for models, a path, or `demo`.
+    ///
+    /// The file is looked at first, and held against its hash when it was fetched. A running transcriber changes to it
+    /// within seconds; recordings in hand keep the model they began with. WHISPER_MODEL, where it is set, goes before it.
+    Use(UseArgs),
+}
+
+/// `model list`
+#[derive(Debug, Args)]
+pub struct ListArgs {
+    /// The data folder.
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// As one JSON object, with paths and hashes.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `model fetch`
+#[derive(Debug, Args)]
+pub struct FetchArgs {
+    /// The data folder.
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// Which model: a name of `callfold model list`.
+    pub name: String,
+    /// The SHA-256 that the file has to have, whatever is known of it.
+    #[arg(long, value_name = "HEX")]
+    pub sha256: Option<Sha256Hex>,
+    /// Fetch it even when it is there.
+    #[arg(long)]
+    pub again: bool,
+    /// Where to fetch from: a hub or a mirror with the same paths; https, or plain http on loopback.
+    #[arg(long, env = "CALLFOLD_MODEL_HUB", default_value = HUB, value_name = "URL")]
+    pub hub: Url,
+}
+
+/// `model use`
+#[derive(Debug, Args)]
+pub struct UseArgs {
+    /// The data folder.
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// A name of `callfold model list`, a file in the folder for models, a path, or `demo`.
+    #[arg(value_name = "NAME-or-PATH")]
+    pub model: String,
 }
 
 /// `doctor`

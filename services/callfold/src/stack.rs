@@ -11,7 +11,7 @@ use callfold_kit::bus::BusConfig;
 use callfold_kit::config::Settings;
 use callfold_kit::lifecycle::{BoxError, Lifecycle};
 use callfold_kit::stage::{StageDeps, StageHandler, StagePolicy, run_stage};
-use callfold_kit::{Bus, Health, Metrics, SharedClock, SystemClock};
+use callfold_kit::{Bus, Health, Metrics, Numbers, SharedClock, SystemClock};
 use callfold_store::{ReadLeads, WriteLeads};
 use callfold_store_postgres::PostgresStore;
 use callfold_store_sqlite::SqliteStore;
@@ -121,7 +121,12 @@ pub struct StackConfig {
     pub api: callfold_api::ApiConfig,
     /// The reconciler's.
     pub reconciler: callfold_reconciler::ReconcilerConfig,
+    /// The settings of single numbers.
+    pub numbers: Numbers,
 }
+
+/// The roles that ask for the settings of numbers. Others are not stopped by a mistake in the file.
+const OF_NUMBERS: [Role; 3] = [Role::Gateway, Role::Transcriber, Role::Summarizer];
 
 impl StackConfig {
     /// Reads every section; mistakes are remembered by `settings`.
@@ -154,6 +159,11 @@ impl StackConfig {
             projector: callfold_projector::ProjectorConfig::from_settings(settings),
             api: callfold_api::ApiConfig::from_settings(settings),
             reconciler: callfold_reconciler::ReconcilerConfig::from_settings(settings),
+            numbers: if roles.iter().any(|role| OF_NUMBERS.contains(role)) {
+                Numbers::from_settings(settings, data_dir, callfold_gateway::numbers::check())
+            } else {
+                Numbers::none()
+            },
         };
         if roles.contains(&Role::Api)
             && !listen.ip().is_loopback()
@@ -173,7 +183,7 @@ impl StackConfig {
 #[derive(Default)]
 pub struct Parts {
     /// The speech engines, in the order in which they are asked.
-    pub engines: Option<callfold_transcriber::engine::Chain>,
+    pub engines: Option<callfold_transcriber::chain::Chain>,
 }
 
 /// Roles that run.
@@ -286,12 +296,18 @@ impl Stack {
             );
         };
 
+        if OF_NUMBERS.into_iter().any(has) {
+            config
+                .numbers
+                .watch(lifecycle, health.part("numbers", false), metrics.clone());
+        }
         if has(Role::Gateway) {
             let deps = callfold_gateway::Deps {
                 bus: bus.clone(),
                 clock: Arc::clone(&clock),
                 metrics: metrics.clone(),
                 health: health.clone(),
+                numbers: config.numbers.clone(),
             };
             let gateway = callfold_gateway::build(config.gateway.clone(), address, deps);
             gateway.watch(lifecycle);
@@ -311,22 +327,35 @@ impl Stack {
                 config.downloader.policy.clone(),
             );
         }
+        // A role alone knows only its own settings: what it cannot know it does not warn of.
+        let mut is_demonstration: Box<dyn Fn() -> bool + Send + Sync> = Box::new(|| false);
         if let (true, Some(blobs)) = (has(Role::Transcriber), &blobs) {
             let deps = callfold_transcriber::Deps {
                 bus: bus.clone(),
                 blobs: blobs.clone(),
+                numbers: config.numbers.clone(),
                 clock: Arc::clone(&clock),
                 metrics: metrics.clone(),
                 health: health.clone(),
                 gates,
             };
-            let engines = parts.engines.unwrap_or_else(|| config.transcriber.chain());
-            callfold_transcriber::build_with(engines, config.transcriber.policy.clone(), deps)
-                .work_dir(config.transcriber.work_dir.clone())
-                .run(lifecycle);
+            let transcriber = match parts.engines {
+                Some(engines) => callfold_transcriber::build_with(&config.transcriber, engines, deps),
+                None => callfold_transcriber::build(&config.transcriber, deps)
+                    .map_err(boxed)
+                    .context("could not build the transcriber")?,
+            };
+            is_demonstration = Box::new(transcriber.demonstration());
+            transcriber.run(lifecycle);
         }
         if has(Role::Summarizer) {
-            let handler = callfold_summarizer::build(&config.summarizer, metrics.clone());
+            let deps = callfold_summarizer::Deps {
+                bus: bus.clone(),
+                numbers: config.numbers.clone(),
+                clock: Arc::clone(&clock),
+                metrics: metrics.clone(),
+            };
+            let handler = callfold_summarizer::build(&config.summarizer, deps);
             let handler = handler.map_err(boxed).context("could not build the summarizer")?;
             run(
                 Role::Summarizer,
@@ -356,6 +385,7 @@ impl Stack {
         }
         let mut api = None;
         if let (true, Some((read, _)), Some(blobs)) = (has(Role::Api), &store, &blobs) {
+            let unsigned_webhooks = has(Role::Gateway) && config.gateway.tokens.is_empty();
             let deps = callfold_api::Deps {
                 bus: bus.clone(),
                 leads: Arc::clone(read),
@@ -363,11 +393,10 @@ impl Stack {
                 clock: Arc::clone(&clock),
                 metrics: metrics.clone(),
                 lifecycle: lifecycle.clone(),
-                warnings: callfold_api::Warnings {
-                    // A role alone knows only its own settings: what it cannot know it does not warn of.
-                    demonstration_model: has(Role::Transcriber) && config.transcriber.is_demonstration(),
-                    unsigned_webhooks: has(Role::Gateway) && config.gateway.tokens.is_empty(),
-                },
+                warnings: Box::new(move || callfold_api::Warnings {
+                    demonstration_model: is_demonstration(),
+                    unsigned_webhooks,
+                }),
             };
             let built = callfold_api::build(config.api.clone(), deps)
                 .await

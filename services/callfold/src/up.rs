@@ -203,7 +203,7 @@ fn settings_of_stream<'a>(source: &'a Overlay<'a>) -> Settings<'a> {
     Settings::new(source)
 }
 
-/// The bus of our own broker, with the bounds of the settings.
+/// The bus of our own broker, with the settings that hold for any.
 fn own_bus(settings: &mut Settings<'_>, broker: &Broker) -> BusConfig {
     let mut bus = BusConfig::new(broker.url());
     // Checked before; read again because without NATS_URL the section has no value of its own.
@@ -212,6 +212,7 @@ fn own_bus(settings: &mut Settings<'_>, broker: &Broker) -> BusConfig {
         bus.stream_bytes_max,
         "a number of bytes",
     );
+    bus.writing = settings.parse("CALLFOLD_WRITE_EVENTS", bus.writing, "newest or previous");
     bus
 }
 
@@ -249,7 +250,7 @@ async fn demonstrate(
     lifecycle: &Lifecycle,
 ) -> anyhow::Result<()> {
     anyhow::ensure!(
-        config.transcriber.whisper.is_some(),
+        !config.transcriber.has_no_engine(),
         "there is no speech model: with a Twilio token set the demonstration model is not used (WHISPER_MODEL=demo asks for it)"
     );
     let ready = tokio::time::timeout(START_PATIENCE, stack.health.all_ready()).await;

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 
+mod models;
 mod program;
 
 use callfold_kit::testing::{TestNats, wait_for};
@@ -408,6 +409,59 @@ async fn mistakes_in_the_settings_are_told_together_before_anything_starts() {
         ran.err
     );
     assert!(!here.data().exists(), "nothing was made");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn mistakes_in_the_numbers_file_stop_the_start_and_the_doctor_knows_it() {
+    let here = Installation::new();
+    std::fs::create_dir(here.data()).unwrap();
+    let path = here.data().join("numbers.toml");
+    let file = "[default]\ngreting = \"x\"\nretention_days = 30\n[numbers.\"+97239999999\"]\nvoice = \"Polly.Carmit\"\n";
+    std::fs::write(&path, file).unwrap();
+    let up = here.run(&["up", "--listen", "127.0.0.1:0"]).await;
+    assert_eq!(up.code, Some(64), "{up:?}");
+    let places = [
+        format!(
+            "{}:2:1: unknown key `greting`; did you mean `greeting`?",
+            path.display()
+        ),
+        format!("{}:5:9: `voice` is no Hebrew voice of Twilio", path.display()),
+    ];
+    for place in &places {
+        assert!(up.err.contains(place), "{place} in {}", up.err);
+    }
+    assert!(
+        !up.err.contains("+972") && !up.err.contains("Carmit"),
+        "{}",
+        up.err
+    );
+    // Whoever does not read the file is not stopped by it: here only the broker is missing.
+    let projector = here.run(&["projector", "--listen", "127.0.0.1:0"]).await;
+    assert!(projector.err.contains("NATS_URL") && !projector.err.contains("CALLFOLD_NUMBERS"));
+
+    let doctor = async || {
+        let said = here.run(&["doctor", "--listen", "127.0.0.1:0"]).await;
+        said.out.split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    let said = doctor().await;
+    assert!(
+        said.contains("wrong CALLFOLD_NUMBERS") && said.contains(":5:9:"),
+        "{said}"
+    );
+    std::fs::write(
+        &path,
+        "[default]\nretention_days = 30\n[numbers.\"+97239999999\"]\nrecord_max_secs = 60\n",
+    )
+    .unwrap();
+    let said = doctor().await;
+    assert!(
+        said.contains("ok numbers numbers with settings of their own: 1"),
+        "{said}"
+    );
+    assert!(
+        said.contains("note numbers retention_days is read and checked, but nothing is erased"),
+        "{said}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -3,6 +3,7 @@
 //! | known of the call | overdue | reason |
 //! |---|---|---|
 //! | it ended, no recording ever began | the end + patience | `never_left` |
+//! | it ended, and nothing was to be recorded | never | |
 //! | it started, and nothing more | the start + greeting + longest message + patience | `deadline_passed` |
 //! | a recording began, the call ended | the later of both + patience | `deadline_passed` |
 //! | a recording began, no end is known | its begin + longest message + patience | `deadline_passed` |
@@ -274,6 +275,8 @@ impl Call {
     /// No recording is known: one may be on its way still.
     fn owed_by_call(&self, call_sid: &CallSid, patience: Duration) -> Option<Overdue> {
         let (reason, due, kind) = match (self.ended, self.started) {
+            // The number takes no messages: with the end of the call everything is said.
+            (Some(_), Some((_, Duration::ZERO))) => return None,
             (Some(ended), _) => (
                 MissingReason::NeverLeft,
                 plus(ended, patience),

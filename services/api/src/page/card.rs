@@ -4,11 +4,12 @@ use askama::Template;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use callfold_lead::{Lead, LeadRecording, RecordingState, StageState, Stages};
-use callfold_schema::Stage;
+use callfold_schema::event::{Speaker, Urgency};
+use callfold_schema::{RecordingSid, Stage};
 
 use super::list::{QueueView, read_queue};
-use super::row::{NumberView, message_length, non_empty};
-use super::state::{self, StateView, When};
+use super::row::{NumberView, SaidNumberView, caller_name, is_urgent, message_length, non_empty};
+use super::state::{self, PassedView, StateView, When};
 use super::{Frame, html};
 use crate::app::App;
 use crate::error::ApiError;
@@ -42,6 +43,7 @@ pub(crate) struct StepView {
     pub(crate) name: &'static str,
     pub(crate) state: StateView,
     pub(crate) why: Vec<String>,
+    pub(crate) passed: Vec<PassedView>,
 }
 
 /// A detail.
@@ -50,6 +52,30 @@ pub(crate) struct FactView {
     pub(crate) value: String,
     pub(crate) direction: &'static str,
     pub(crate) is_id: bool,
+    /// What it leads to.
+    pub(crate) href: Option<String>,
+}
+
+/// The number to call back at, for the card's one main action.
+pub(crate) struct DialView {
+    pub(crate) tel: String,
+    pub(crate) text: String,
+    /// Its digits, where it is an international one.
+    pub(crate) whatsapp: Option<String>,
+}
+
+impl DialView {
+    /// The number the call came from; where that cannot be called, the one that was said.
+    fn of(number: &NumberView, said: Option<&SaidNumberView>) -> Option<Self> {
+        let of_call = number.tel.as_ref().map(|tel| (tel, &number.text));
+        let of_words = said.and_then(|said| said.tel.as_ref().map(|tel| (tel, &said.text)));
+        let (tel, text) = of_call.or(of_words)?;
+        Some(Self {
+            tel: tel.clone(),
+            text: text.clone(),
+            whatsapp: tel.strip_prefix('+').map(str::to_owned),
+        })
+    }
 }
 
 /// The card.
@@ -58,6 +84,11 @@ pub(crate) struct CardView {
     pub(crate) title: String,
     pub(crate) name: Option<String>,
     pub(crate) number: NumberView,
+    /// Where the caller wants to be called, when that is another number.
+    pub(crate) callback: Option<SaidNumberView>,
+    pub(crate) dial: Option<DialView>,
+    pub(crate) urgent: bool,
+    pub(crate) topic: Option<String>,
     pub(crate) received: When,
     pub(crate) length: Option<String>,
     pub(crate) headline: Option<String>,
@@ -75,7 +106,9 @@ pub(crate) struct CardView {
 impl CardView {
     fn of(lead: &Lead, f: &Frame) -> Self {
         let number = NumberView::of(&lead.phone);
-        let who = lead.caller.name.clone().unwrap_or_else(|| {
+        let name = caller_name(lead);
+        let callback = SaidNumberView::of(lead).filter(|said| said.text != number.text);
+        let who = name.clone().unwrap_or_else(|| {
             if number.withheld {
                 f.w.withheld.to_owned()
             } else {
@@ -89,7 +122,11 @@ impl CardView {
                 Some(headline) => format!("{who} · {headline}"),
                 None => format!("{who} · {}", f.w.leads),
             },
-            name: lead.caller.name.clone(),
+            name,
+            dial: DialView::of(&number, callback.as_ref()),
+            callback,
+            urgent: is_urgent(lead),
+            topic: non_empty(lead.topic.as_deref()),
             number,
             received: When::day(lead.created_at.0, f),
             length: message_length(lead),
@@ -134,7 +171,10 @@ fn sounds(lead: &Lead, f: &Frame) -> Vec<SoundView> {
 
 fn said(lead: &Lead, f: &Frame) -> Vec<SaidView> {
     let several_recordings = lead.recordings.len() > 1;
-    let several_speakers = lead.segments.iter().any(|segment| segment.channel > 0);
+    let several_speakers = lead
+        .segments
+        .iter()
+        .any(|segment| segment.channel > 0 || segment.speaker.is_some());
     let mut last = None;
     let view = |segment: &callfold_lead::LeadSegment| {
         let text = non_empty(Some(&segment.text))?;
@@ -149,7 +189,11 @@ fn said(lead: &Lead, f: &Frame) -> Vec<SaidView> {
                 speaker.push(fill(f.w.recording_of, n + 1));
             }
             if several_speakers {
-                speaker.push(fill(f.w.speaker, u32::from(segment.channel) + 1));
+                speaker.push(match segment.speaker {
+                    Some(Speaker::Caller) => f.w.speaker_caller.to_owned(),
+                    Some(Speaker::Callee) => f.w.speaker_callee.to_owned(),
+                    None => fill(f.w.speaker, u32::from(segment.channel) + 1),
+                });
             }
         }
         last = Some(place);
@@ -177,19 +221,31 @@ fn stages(lead: &Lead, f: &Frame) -> Vec<StagesView> {
             } else {
                 f.w.stages.to_owned()
             },
-            steps: steps(&recording.stages, f),
+            steps: steps(&recording.stages, f, |stage| {
+                passed(lead, &recording.recording_sid, stage, f)
+            }),
         })
         .collect();
     if let Some(rerun) = &lead.rerun {
         groups.push(StagesView {
             label: f.w.rerun.to_owned(),
-            steps: steps(&rerun.stages, f),
+            // Who gave no answer in a run that is not shown is not told in the lead.
+            steps: steps(&rerun.stages, f, |_| Vec::new()),
         });
     }
     groups
 }
 
-fn steps(stages: &Stages, f: &Frame) -> Vec<StepView> {
+/// Engines that gave no answer in a stage of a recording.
+fn passed(lead: &Lead, recording: &RecordingSid, stage: Stage, f: &Frame) -> Vec<PassedView> {
+    lead.failed_engines
+        .iter()
+        .filter(|failed| failed.stage == stage && failed.recording_sid == *recording)
+        .map(|failed| PassedView::of(failed, f.w))
+        .collect()
+}
+
+fn steps(stages: &Stages, f: &Frame, passed: impl Fn(Stage) -> Vec<PassedView>) -> Vec<StepView> {
     let current = stages.current().map(|(stage, _)| stage);
     Stage::ALL
         .into_iter()
@@ -201,6 +257,7 @@ fn steps(stages: &Stages, f: &Frame) -> Vec<StepView> {
                 name: state::stage_name(stage, f.w),
                 state: state::of_stage(stage, view, at_work, f),
                 why: state::why(view, f),
+                passed: passed(stage),
             }
         })
         .collect()
@@ -216,6 +273,7 @@ fn facts(lead: &Lead, f: &Frame) -> Vec<FactView> {
                 value,
                 direction,
                 is_id: false,
+                href: None,
             });
         }
     };
@@ -227,6 +285,7 @@ fn facts(lead: &Lead, f: &Frame) -> Vec<FactView> {
         }
     };
     let caller = &lead.caller;
+    add(w.said_name, non_empty(lead.caller_name.as_deref()), "auto");
     add(w.caller_name, caller.name.clone(), "auto");
     add(w.caller_number, number(&lead.phone), "ltr");
     // The country alone says no more than the number.
@@ -254,11 +313,31 @@ fn facts(lead: &Lead, f: &Frame) -> Vec<FactView> {
     );
     add(w.message_length, message_length(lead), "ltr");
     add(w.recognised_by, lead.engines.transcribe.clone(), "ltr");
+    add(w.topic, non_empty(lead.topic.as_deref()), "auto");
+    let urgency = lead.urgency.map(|urgency| match urgency {
+        Urgency::Low => w.urgency_low,
+        Urgency::Normal => w.urgency_normal,
+        Urgency::High => w.urgency_high,
+    });
+    add(w.urgency, urgency.map(str::to_owned), "auto");
+    if let Some(said) = SaidNumberView::of(lead) {
+        facts.insert(
+            0,
+            FactView {
+                name: w.callback_number,
+                value: said.text,
+                direction: "ltr",
+                is_id: false,
+                href: said.tel.map(|tel| format!("tel:{tel}")),
+            },
+        );
+    }
     facts.push(FactView {
         name: w.call_id,
         value: lead.call_sid.to_string(),
         direction: "ltr",
         is_id: true,
+        href: None,
     });
     facts
 }

@@ -36,13 +36,14 @@ impl Frame {
 
     /// A page that stands still.
     pub(crate) fn still(app: &App) -> Self {
+        let warnings = (app.warnings)();
         Self {
             w: &HEBREW,
             style: assets::style_url(),
             script: assets::script_url(),
             icon: assets::icon_url(),
-            demonstration_model: app.warnings.demonstration_model,
-            unsigned_webhooks: app.warnings.unsigned_webhooks,
+            demonstration_model: warnings.demonstration_model,
+            unsigned_webhooks: warnings.unsigned_webhooks,
             live: false,
             position: 0,
             now_ms: app.clock.now().0,

@@ -2,6 +2,7 @@
 
 use callfold_lead::Lead;
 use callfold_schema::PhoneNumber;
+use callfold_schema::event::Urgency;
 
 use super::Frame;
 use super::state::{StateView, When, of_lead};
@@ -28,6 +29,33 @@ impl NumberView {
     }
 }
 
+/// A number that the caller said.
+pub(crate) struct SaidNumberView {
+    pub(crate) text: String,
+    /// As it is dialled, when it can be.
+    pub(crate) tel: Option<String>,
+}
+
+impl SaidNumberView {
+    pub(crate) fn of(lead: &Lead) -> Option<Self> {
+        let number = lead.callback_number.as_ref()?;
+        Some(Self {
+            text: show::said_phone(number),
+            tel: show::said_tel(number),
+        })
+    }
+}
+
+/// The caller's name: the one that was said, else the one the network knows.
+pub(crate) fn caller_name(lead: &Lead) -> Option<String> {
+    non_empty(lead.caller_name.as_deref()).or_else(|| non_empty(lead.caller.name.as_deref()))
+}
+
+/// Whether the caller needs an answer at once.
+pub(crate) fn is_urgent(lead: &Lead) -> bool {
+    lead.urgency == Some(Urgency::High)
+}
+
 /// A line of the queue.
 pub(crate) struct RowView {
     pub(crate) call_sid: String,
@@ -35,6 +63,8 @@ pub(crate) struct RowView {
     pub(crate) number: NumberView,
     pub(crate) received: When,
     pub(crate) headline: Option<String>,
+    pub(crate) urgent: bool,
+    pub(crate) topic: Option<String>,
     pub(crate) state: StateView,
     pub(crate) length: Option<String>,
 }
@@ -43,11 +73,13 @@ impl RowView {
     pub(crate) fn of(lead: &Lead, f: &Frame) -> Self {
         Self {
             call_sid: lead.call_sid.to_string(),
-            name: lead.caller.name.clone(),
+            name: caller_name(lead),
             number: NumberView::of(&lead.phone),
             received: When::day(lead.created_at.0, f),
             headline: non_empty(lead.summary_title.as_deref())
                 .or_else(|| lead.transcript.as_deref().and_then(excerpt)),
+            urgent: is_urgent(lead),
+            topic: non_empty(lead.topic.as_deref()),
             state: of_lead(lead, f),
             length: message_length(lead),
         }

@@ -1,6 +1,7 @@
 //! How a lead and its stages stand, in words a person understands.
 
-use callfold_lead::{Lead, NoMessageReason, StageState, StageView, Status};
+use callfold_lead::{FailedEngine, Lead, NoMessageReason, StageState, StageView, Status};
+use callfold_schema::event::FailureClass;
 use callfold_schema::{Stage, UnixMillis};
 
 use super::Frame;
@@ -114,6 +115,7 @@ fn no_message(lead: &Lead, w: &Words) -> &'static str {
     match lead.missing.as_ref().map(|missing| missing.reason) {
         Some(NoMessageReason::NeverLeft) => w.state_hung_up,
         Some(NoMessageReason::Silent) => w.state_silent,
+        Some(NoMessageReason::NotRecorded) => w.state_not_recorded,
         Some(NoMessageReason::Absent | NoMessageReason::Failed | NoMessageReason::DeadlinePassed) | None => {
             w.state_missing
         }
@@ -173,17 +175,60 @@ pub(crate) fn of_stage(stage: Stage, view: &StageView, at_work: bool, f: &Frame)
         },
         StageState::Done => {
             let label = match view.elapsed_ms {
-                Some(ms) => {
-                    let tenths = ms.saturating_add(50) / 100;
-                    let seconds = fill(w.seconds, format_args!("{}.{}", tenths / 10, tenths % 10));
-                    format!("{} · {seconds}", w.stage_done)
-                }
+                Some(ms) => format!("{} · {}", w.stage_done, seconds(ms, w)),
                 None => w.stage_done.to_owned(),
             };
             StateView::still(label, Shape::Done)
         }
         StageState::Failed => StateView::still(w.stage_failed, Shape::Bad),
         StageState::Skipped => StateView::still(w.stage_skipped, Shape::End),
+    }
+}
+
+/// `8.2 שנ׳`
+fn seconds(ms: u64, w: &Words) -> String {
+    let tenths = ms.saturating_add(50) / 100;
+    fill(w.seconds, format_args!("{}.{}", tenths / 10, tenths % 10))
+}
+
+/// An engine that gave no answer.
+pub(crate) struct PassedView {
+    pub(crate) engine: String,
+    /// Why, in a few words.
+    pub(crate) reason: &'static str,
+    pub(crate) took: Option<String>,
+    /// The reason as the worker said it: it is in English.
+    pub(crate) text: String,
+}
+
+impl PassedView {
+    pub(crate) fn of(failed: &FailedEngine, w: &Words) -> Self {
+        Self {
+            engine: failed.engine.clone(),
+            reason: class_name(failed.class, w),
+            took: (failed.elapsed_ms > 0).then(|| seconds(failed.elapsed_ms, w)),
+            text: failed.text.clone(),
+        }
+    }
+}
+
+fn class_name(class: FailureClass, w: &Words) -> &'static str {
+    match class {
+        FailureClass::NotYet => w.class_not_yet,
+        FailureClass::Network => w.class_network,
+        FailureClass::Timeout => w.class_timeout,
+        FailureClass::RateLimited => w.class_rate_limited,
+        FailureClass::Unavailable => w.class_unavailable,
+        FailureClass::Credentials => w.class_credentials,
+        FailureClass::NotFound => w.class_not_found,
+        FailureClass::Refused => w.class_refused,
+        FailureClass::NotAllowed => w.class_not_allowed,
+        FailureClass::Invalid => w.class_invalid,
+        FailureClass::Storage => w.class_storage,
+        FailureClass::WorkerLost => w.class_worker_lost,
+        FailureClass::Internal => w.class_internal,
+        FailureClass::Resting => w.class_resting,
+        FailureClass::Overtaken => w.class_overtaken,
     }
 }
 

@@ -134,7 +134,7 @@ fn paths(schemas: &mut SchemaGenerator) -> Value {
             "summary": "Leads, newest first",
             "parameters": [
                 statuses,
-                text("q", "Words, each the beginning of a word of number, name, transcript or summary."),
+                text("q", "Words, each the beginning of a word of the numbers, the names, the topic, the transcript or the summary."),
                 text("phone", "A number: +… exactly, digits by their end."),
                 text("from", "Created at this moment or later: RFC 3339, or a day of CALLFOLD_TIMEZONE."),
                 text("to", "Created before this moment, or on this day or before."),

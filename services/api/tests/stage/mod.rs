@@ -19,8 +19,9 @@ use callfold_kit::testing::{TestNats, publish};
 use callfold_kit::{Bus, Lifecycle, Metrics, Secret};
 use callfold_lead::{LeadState, lead_view};
 use callfold_schema::event::{
-    CallEnded, CallStarted, Caller, FailureClass, MissingReason, RecordingDownloaded, RecordingMissing,
-    RecordingReady, RecordingStarted, Segment, StageFailed, SummaryReady, TranscriptReady,
+    CallEnded, CallStarted, Caller, EngineFailure, FailureClass, MissingReason, RecordingDownloaded,
+    RecordingMissing, RecordingReady, RecordingStarted, Segment, Speaker, StageFailed, SummaryReady,
+    TranscriptReady, Urgency,
 };
 use callfold_schema::subject::{Key, LEAD_CHANGED};
 use callfold_schema::{CallSid, Event, NewEvent, PhoneNumber, RecordingSid, Run, Stage, UnixMillis};
@@ -86,7 +87,7 @@ impl TestStage {
             clock: Arc::clone(&self.clock),
             metrics: self.metrics.clone(),
             lifecycle: self.lifecycle.clone(),
-            warnings,
+            warnings: Box::new(move || warnings),
         };
         build(config, deps).await.unwrap()
     }
@@ -247,44 +248,90 @@ impl TestCall<'_> {
     }
 
     pub(crate) async fn transcribed(self, pieces: &[&str]) -> Self {
+        let ready = Self::transcript(pieces);
+        let key = Key::stage(self.recording.clone(), Run::FIRST);
+        self.tell(key, ready).await
+    }
+
+    /// Two channels, caller and business in turn, after engines that gave no answer.
+    pub(crate) async fn spoken_by_two(self, pieces: &[&str], failed_engines: Vec<EngineFailure>) -> Self {
+        let mut ready = Self::transcript(pieces);
+        for (segment, channel) in ready.segments.iter_mut().zip([0, 1].into_iter().cycle()) {
+            segment.channel = channel;
+            segment.speaker = Speaker::of_channel(channel, 2);
+        }
+        ready.failed_engines = failed_engines;
+        let key = Key::stage(self.recording.clone(), Run::FIRST);
+        self.tell(key, ready).await
+    }
+
+    fn transcript(pieces: &[&str]) -> TranscriptReady {
         let piece_ms = 24_000 / pieces.len().max(1) as u64;
         let segments = pieces.iter().zip(0_u64..).map(|(text, n)| Segment {
             start_ms: n * piece_ms,
             end_ms: (n + 1) * piece_ms,
             channel: 0,
+            speaker: None,
             text: (*text).to_owned(),
             confidence: None,
             words: Vec::new(),
         });
-        let ready = TranscriptReady {
+        TranscriptReady {
             text: pieces.join(" "),
             segments: segments.collect(),
             language: "he".to_owned(),
             engine: "whisper".to_owned(),
             model: "ggml-micro-he".to_owned(),
             failed_engines: Vec::new(),
+            pieces: 1,
             audio_ms: 24_000,
             elapsed_ms: 3_140,
+        }
+    }
+
+    pub(crate) async fn summarized(self, title: &str, points: &[&str], engine: &str) -> Self {
+        let ready = Self::summary(title, points, engine);
+        let key = Key::stage(self.recording.clone(), Run::FIRST);
+        self.tell(key, ready).await
+    }
+
+    /// A summary in which the caller said name, number and topic, and that it is urgent.
+    pub(crate) async fn summarized_with(
+        self,
+        title: &str,
+        points: &[&str],
+        [name, number, topic]: [&str; 3],
+    ) -> Self {
+        let ready = SummaryReady {
+            caller_name: Some(name.to_owned()),
+            callback_number: Some(number.to_owned()),
+            topic: Some(topic.to_owned()),
+            urgency: Some(Urgency::High),
+            ..Self::summary(title, points, "openai")
         };
         let key = Key::stage(self.recording.clone(), Run::FIRST);
         self.tell(key, ready).await
     }
 
-    pub(crate) async fn summarized(self, title: &str, points: &[&str], engine: &str) -> Self {
-        let ready = SummaryReady {
+    fn summary(title: &str, points: &[&str], engine: &str) -> SummaryReady {
+        SummaryReady {
             title: title.to_owned(),
             points: points.iter().map(|point| (*point).to_owned()).collect(),
             text: format!("{title}\n{}", points.join("\n")),
+            caller_name: None,
+            callback_number: None,
+            topic: None,
+            urgency: None,
             engine: engine.to_owned(),
             model: String::new(),
             prompt_version: 1,
             failed_engines: Vec::new(),
+            parts: 1,
+            tries: 0,
             tokens_in: None,
             tokens_out: None,
             elapsed_ms: 45,
-        };
-        let key = Key::stage(self.recording.clone(), Run::FIRST);
-        self.tell(key, ready).await
+        }
     }
 
     /// A failed attempt; the last one when `next` says no time.
@@ -483,6 +530,46 @@ pub(crate) async fn every_state(stage: &mut TestStage, now: UnixMillis) {
     stage
         .call("new", "+442079460000", UnixMillis(now.0 - 5_000))
         .started()
+        .await;
+}
+
+/// Leads whose summaries say more than headline and points: one with two speakers, one of a withheld number.
+pub(crate) async fn with_more_said(stage: &mut TestStage, now: UnixMillis) {
+    let failed = |engine: &str, class, text: &str, elapsed_ms| EngineFailure {
+        engine: engine.to_owned(),
+        model: String::new(),
+        class,
+        text: text.to_owned(),
+        elapsed_ms,
+    };
+    let passed = vec![
+        failed("google", FailureClass::Unavailable, "HTTP 503", 8_204),
+        failed("openai", FailureClass::Resting, "failed 5 times in a row", 0),
+    ];
+    let call = stage
+        .call("two", "+972501234567", UnixMillis(now.0 - 60_000))
+        .named("LEVI DANA")
+        .started()
+        .await
+        .recording()
+        .await;
+    let call = call.ended().await.recorded().await.downloaded(24).await;
+    let call = call
+        .spoken_by_two(&["המזגן לא עובד, זה דחוף.", "מאיפה את מדברת?", "מחיפה."], passed)
+        .await;
+    let said = ["דנה <b>לוי</b>", "0527654321", "תיקון מזגן"];
+    call.summarized_with("מזגן שהתקלקל בחיפה", &["לחזור היום"], said)
+        .await;
+
+    let call = stage
+        .call("hidden", "anonymous", UnixMillis(now.0 - 40_000))
+        .started()
+        .await
+        .recording()
+        .await;
+    let call = call.ended().await.recorded().await.downloaded(9).await;
+    let call = call.transcribed(&["תחזרו אליי בבקשה."]).await;
+    call.summarized_with("בקשה לחזור", &[], ["", "+97231234567", ""])
         .await;
 }
 

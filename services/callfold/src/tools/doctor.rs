@@ -6,6 +6,7 @@
 
 mod broker;
 mod check;
+mod google;
 mod machine;
 mod model;
 mod twilio;
@@ -19,6 +20,7 @@ use anyhow::Context;
 use callfold_kit::config::{Environment, Mistake, Settings, Source};
 use callfold_kit::telemetry::TelemetryConfig;
 use callfold_kit::{Clock, SystemClock};
+use callfold_transcriber::config::EngineName;
 use url::Url;
 
 use super::Access;
@@ -29,7 +31,12 @@ use crate::stack::{Role, StackConfig};
 pub use check::{Check, State, table};
 
 /// Settings that are read elsewhere than in a section: by the command line and by the search for a server.
-const OTHER_SETTINGS: [&str; 3] = ["CALLFOLD_DATA_DIR", "CALLFOLD_LISTEN", "CALLFOLD_NATS_SERVER"];
+const OTHER_SETTINGS: [&str; 4] = [
+    "CALLFOLD_DATA_DIR",
+    "CALLFOLD_LISTEN",
+    "CALLFOLD_MODEL_HUB",
+    "CALLFOLD_NATS_SERVER",
+];
 /// Names of docker-compose.yml and nats.conf, which the program itself never reads.
 const COMPOSE_SETTINGS: [&str; 3] = [
     "CALLFOLD_IMAGE_TAG",
@@ -37,11 +44,12 @@ const COMPOSE_SETTINGS: [&str; 3] = [
     "CALLFOLD_NATS_USER",
 ];
 /// The settings of the connection to the broker.
-const BUS_SETTINGS: [&str; 4] = [
+const BUS_SETTINGS: [&str; 5] = [
     "NATS_URL",
     "NATS_CREDS",
     "CALLFOLD_STREAM_REPLICAS",
     "CALLFOLD_STREAM_BYTES_MAX",
+    "CALLFOLD_WRITE_EVENTS",
 ];
 
 /// Every setting that the program knows.
@@ -117,6 +125,7 @@ async fn examine(args: &DoctorArgs, data_dir: &Path) -> anyhow::Result<Vec<Check
         .collect();
     let mut checks = settings_checks(&reading.mistakes, &reading.known, &set);
 
+    checks.extend(machine::numbers(&config.numbers));
     let (running, run_file) = match RunFile::read(data_dir) {
         Ok(found) => (found, None),
         Err(error) => {
@@ -132,13 +141,8 @@ async fn examine(args: &DoctorArgs, data_dir: &Path) -> anyhow::Result<Vec<Check
         }
     };
     checks.extend(run_file);
-    checks.push(
-        machine::listen(
-            &http,
-            running.as_ref().map_or(args.listen, |running| running.listen),
-        )
-        .await,
-    );
+    let address = running.as_ref().map_or(args.listen, |running| running.listen);
+    checks.extend(machine::listen(&http, address).await);
     checks.push(machine::disk(data_dir));
     checks.extend(machine::api_token(config.api.token.is_some(), data_dir));
 
@@ -198,8 +202,13 @@ async fn examine(args: &DoctorArgs, data_dir: &Path) -> anyhow::Result<Vec<Check
         access.close().await;
     }
 
-    if !reading.is_wrong(&["WHISPER_MODEL"]) {
-        checks.push(model::speech(config.transcriber.whisper.as_ref()));
+    if !reading.is_wrong(&["WHISPER_MODEL", "CALLFOLD_VAD_MODEL"]) {
+        let transcriber = &config.transcriber;
+        let has_whisper = transcriber.engines.contains(&EngineName::Whisper);
+        let has_others = transcriber.engines.len() > usize::from(has_whisper);
+        if has_whisper {
+            checks.extend(model::speech(&transcriber.models, has_others, data_dir).await);
+        }
     }
     let summary_is_wrong = reading.is_wrong(&["OPENAI_API_KEY", "OPENAI_BASE_URL"]);
     let asked_model = async {
@@ -209,8 +218,16 @@ async fn examine(args: &DoctorArgs, data_dir: &Path) -> anyhow::Result<Vec<Check
             model::summary(&http, config.summarizer.model.as_ref()).await
         }
     };
+    let asked_google = async {
+        if reading.is_wrong(&google::SETTINGS) {
+            None
+        } else {
+            Some(google::speech(config.transcriber.google.clone()).await)
+        }
+    };
     let asked_twilio = twilio::checks(&http, api, &config.gateway, reading.is_wrong(&["PUBLIC_URL"]));
-    let ((summary, server_time), twilio) = tokio::join!(asked_model, asked_twilio);
+    let (google, (summary, server_time), twilio) = tokio::join!(asked_google, asked_model, asked_twilio);
+    checks.extend(google);
     checks.extend(summary);
     checks.extend(twilio);
     if !reading.is_wrong(&["CALLFOLD_TIMEZONE"]) {

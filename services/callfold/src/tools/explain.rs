@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use callfold_kit::config::{Environment, Settings};
-use callfold_schema::event::{FailureClass, MissingReason};
+use callfold_schema::event::{EngineFailure, FailureClass, MissingReason};
 use callfold_schema::{CallSid, Event, Record};
 use jiff::tz::TimeZone;
 
@@ -105,10 +105,11 @@ pub fn sentence(record: &Record) -> String {
             } else {
                 "a caller without a number"
             };
-            format!(
-                "{caller} was greeted by {} and could speak for up to {} s",
-                call.voice, call.record_max_s
-            )
+            let may = match call.record_max_s {
+                0 => "; no message is taken on this number".to_owned(),
+                secs => format!(" and could speak for up to {secs} s"),
+            };
+            format!("{caller} was greeted by {}{may}", call.voice)
         }
         Event::CallEnded(call) => {
             let length = call
@@ -154,36 +155,35 @@ pub fn sentence(record: &Record) -> String {
             done.elapsed_ms
         ),
         Event::TranscriptReady(done) => {
-            let passed: Vec<String> = done
-                .failed_engines
-                .iter()
-                .map(|f| format!("{} failed ({})", f.engine, f.text))
-                .collect();
-            let passed = if passed.is_empty() {
-                String::new()
-            } else {
-                format!("; before that {}", passed.join(", "))
+            let passed = passed_over(&done.failed_engines);
+            if done.engine.is_empty() {
+                return format!("{passed}{recording} holds nothing to hear; no engine was asked");
+            }
+            let pieces = match done.pieces {
+                0 | 1 => String::new(),
+                pieces => format!(" from {pieces} pieces"),
             };
-            let words = done.text.split_whitespace().count();
             format!(
-                "{recording} became {words} words by {} {} in {} ms{passed}",
-                done.engine, done.model, done.elapsed_ms
+                "{passed}{} answered: {recording} became {} words{pieces} in {} ms",
+                named(&done.engine, &done.model),
+                done.text.split_whitespace().count(),
+                done.elapsed_ms
             )
         }
         Event::SummaryReady(done) => {
-            let passed: Vec<String> = done
-                .failed_engines
-                .iter()
-                .map(|f| format!("{} failed ({})", f.engine, f.text))
-                .collect();
-            let passed = if passed.is_empty() {
-                String::new()
-            } else {
-                format!("; before that {}", passed.join(", "))
+            let parts = match done.parts {
+                0 | 1 => String::new(),
+                parts => format!(" in {parts} parts"),
+            };
+            let tries = match done.tries {
+                0 | 1 => String::new(),
+                tries => format!(" with {tries} questions"),
             };
             format!(
-                "{recording} was summarised by {} in {} ms{passed}",
-                done.engine, done.elapsed_ms
+                "{}{} answered: {recording} was summarised{parts}{tries} in {} ms",
+                passed_over(&done.failed_engines),
+                named(&done.engine, &done.model),
+                done.elapsed_ms
             )
         }
         Event::StageFailed(failed) => {
@@ -203,5 +203,129 @@ pub fn sentence(record: &Record) -> String {
                 failed.attempts_max, failed.text
             )
         }
+    }
+}
+
+fn named(engine: &str, model: &str) -> String {
+    if model.is_empty() {
+        engine.to_owned()
+    } else {
+        format!("{engine} ({model})")
+    }
+}
+
+/// `google was passed over: HTTP 503 (8.2 s); `, engine by engine; empty where the first one answered.
+fn passed_over(failed: &[EngineFailure]) -> String {
+    failed
+        .iter()
+        .map(|failed| {
+            let what = match failed.class {
+                FailureClass::Resting => "was at rest",
+                FailureClass::Overtaken => "was overtaken",
+                _ => "was passed over",
+            };
+            let took = match failed.elapsed_ms {
+                0 => String::new(),
+                ms => format!(" ({:.1} s)", ms as f64 / 1_000.0),
+            };
+            format!("{} {what}: {}{took}; ", failed.engine, failed.text)
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+
+    use callfold_schema::event::{SummaryReady, TranscriptReady};
+    use callfold_schema::{Key, NewEvent, RecordingSid, Run, UnixMillis};
+
+    use super::*;
+
+    fn told(event: impl Into<Event>) -> String {
+        let key = Key::stage(RecordingSid::parse("RE1").unwrap(), Run::FIRST);
+        let new = NewEvent::new(CallSid::parse("CA1").unwrap(), key, UnixMillis(0), event);
+        sentence(&Record {
+            envelope: new.envelope,
+            event: new.event,
+        })
+    }
+
+    fn failed(engine: &str, class: FailureClass, text: &str, elapsed_ms: u64) -> EngineFailure {
+        EngineFailure {
+            engine: engine.to_owned(),
+            model: String::new(),
+            class,
+            text: text.to_owned(),
+            elapsed_ms,
+        }
+    }
+
+    #[test]
+    fn a_transcript_tells_who_was_passed_over_and_who_answered() {
+        let mut transcript = TranscriptReady {
+            text: "two words".to_owned(),
+            segments: Vec::new(),
+            language: "he".to_owned(),
+            engine: "whisper".to_owned(),
+            model: "turbo".to_owned(),
+            failed_engines: vec![
+                failed("google", FailureClass::Unavailable, "HTTP 503", 8_204),
+                failed("openai", FailureClass::Resting, "failed 5 times in a row", 0),
+            ],
+            pieces: 3,
+            audio_ms: 60_000,
+            elapsed_ms: 900,
+        };
+        assert_eq!(
+            told(transcript.clone()),
+            "google was passed over: HTTP 503 (8.2 s); openai was at rest: failed 5 times in a row; \
+             whisper (turbo) answered: recording RE1 became 2 words from 3 pieces in 900 ms"
+        );
+        transcript.engine = String::new();
+        transcript.failed_engines = Vec::new();
+        assert_eq!(
+            told(transcript),
+            "recording RE1 holds nothing to hear; no engine was asked"
+        );
+    }
+
+    #[test]
+    fn a_summary_tells_its_parts_and_questions_and_nothing_that_was_said() {
+        let mut summary = SummaryReady {
+            title: "כותרת".to_owned(),
+            points: Vec::new(),
+            text: "כותרת".to_owned(),
+            caller_name: Some("דנה".to_owned()),
+            callback_number: Some("0501234567".to_owned()),
+            topic: Some("תור".to_owned()),
+            urgency: None,
+            engine: "openai".to_owned(),
+            model: "gpt-4o-mini".to_owned(),
+            prompt_version: 2,
+            failed_engines: Vec::new(),
+            parts: 4,
+            tries: 6,
+            tokens_in: None,
+            tokens_out: None,
+            elapsed_ms: 930,
+        };
+        assert_eq!(
+            told(summary.clone()),
+            "openai (gpt-4o-mini) answered: recording RE1 was summarised in 4 parts with 6 questions in 930 ms"
+        );
+        summary.failed_engines = vec![failed(
+            "openai",
+            FailureClass::Timeout,
+            "no answer in time",
+            20_000,
+        )];
+        (summary.engine, summary.model) = ("extractive".to_owned(), String::new());
+        (summary.parts, summary.tries) = (1, 0);
+        assert_eq!(
+            told(summary),
+            "openai was passed over: no answer in time (20.0 s); extractive answered: recording RE1 was summarised \
+             in 930 ms"
+        );
     }
 }

@@ -4,6 +4,7 @@ pub mod doctor;
 pub mod events;
 pub mod explain;
 pub mod health;
+pub mod model;
 pub mod simulate;
 
 use std::path::{Path, PathBuf};

@@ -139,6 +139,21 @@ fn a_call_that_ended_without_a_recording_never_left_one() {
 }
 
 #[test]
+fn a_call_on_a_number_that_takes_no_messages_owes_none() {
+    let mut greeted = started("CA1", 0);
+    let Event::CallStarted(event) = &mut greeted.event else {
+        panic!("call_started")
+    };
+    event.record_max_s = 0;
+    assert_eq!(then(&[greeted.clone(), ended("CA1", 20)]), []);
+    // Its end is still waited for.
+    assert_eq!(
+        then(&[greeted]),
+        [("0-deadline_passed-reconciled".to_owned(), 60 + PATIENCE)]
+    );
+}
+
+#[test]
 fn a_call_whose_end_is_not_told_waits_for_the_longest_message() {
     let due = 60 + 120 + PATIENCE;
     assert_eq!(

@@ -1,10 +1,10 @@
 //! The machine: the port, the disk, files and folders, the clock.
 
-use std::io::Read as _;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
+use callfold_kit::Numbers;
 use callfold_schema::UnixMillis;
 use jiff::tz::TimeZone;
 use serde_json::Value;
@@ -25,8 +25,8 @@ const CLOCK_MIN: UnixMillis = UnixMillis(1_767_225_600_000);
 /// How long something that listens may take to answer.
 const ASK_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What is at the address: a callfold and how it is, another program, or nothing.
-pub(super) async fn listen(http: &reqwest::Client, address: SocketAddr) -> Check {
+/// What is at the address: a callfold and how it and its engines are, another program, or nothing.
+pub(super) async fn listen(http: &reqwest::Client, address: SocketAddr) -> Vec<Check> {
     let mut ask = address;
     if ask.ip().is_unspecified() {
         ask.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
@@ -40,17 +40,37 @@ pub(super) async fn listen(http: &reqwest::Client, address: SocketAddr) -> Check
         Ok(answer) => answer.json().await.ok(),
         Err(_) => None,
     };
-    if let Some(check) = told.as_ref().and_then(|told| readiness(&ask.to_string(), told)) {
-        return check;
+    if let Some(told) = told
+        && let Some(check) = readiness(&ask.to_string(), &told)
+    {
+        return std::iter::once(check).chain(engines(&told)).collect();
     }
-    match TcpListener::bind(address).await {
+    vec![match TcpListener::bind(address).await {
         Ok(_) => Check::ok("listen", format!("{address} is free; nothing runs there")),
         Err(error) => Check::wrong(
             "listen",
             format!("{address} cannot be listened on: {}", error.kind()),
             "stop the other program, or choose another address with --listen (CALLFOLD_LISTEN)",
         ),
+    }]
+}
+
+/// How the speech engines of the callfold that runs are; `None` where it has none.
+fn engines(told: &Value) -> Option<Check> {
+    let part = told.get("parts")?.get("speech-engines")?;
+    let found = part.get("reason")?.as_str()?;
+    let name = "speech engines";
+    let to_do = "see docs/operations.md, \"An engine rests\"";
+    if part.get("ready")?.as_bool()? {
+        // What is told is written in `callfold_transcriber::chain`.
+        let all_work = found.split("; ").all(|engine| engine.ends_with(" working"));
+        return Some(if all_work || found == "none" {
+            Check::ok(name, found)
+        } else {
+            Check::note(name, found, to_do)
+        });
     }
+    Some(Check::wrong(name, format!("recordings wait: {found}"), to_do))
 }
 
 /// What `/readyz` of a callfold says; `None` when it is something else.
@@ -174,6 +194,26 @@ pub(super) async fn recordings(config: &StackConfig) -> Check {
     }
 }
 
+/// The file with settings of single numbers, where there is one; its mistakes are those of its setting.
+pub(super) fn numbers(numbers: &Numbers) -> Vec<Check> {
+    let book = numbers.book();
+    let (true, Some(path)) = (book.is_from_file, numbers.path()) else {
+        return Vec::new();
+    };
+    let found = format!(
+        "numbers with settings of their own: {}, in {}",
+        book.numbers.len(),
+        path.display()
+    );
+    let mut checks = vec![Check::ok("numbers", found)];
+    checks.extend(
+        book.remarks
+            .iter()
+            .map(|remark| Check::note("numbers", *remark, "")),
+    );
+    checks
+}
+
 /// What "today" means.
 pub(super) fn timezone(zone: &TimeZone, now: UnixMillis) -> Check {
     let moment = jiff::Timestamp::from_millisecond(now.0).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
@@ -214,13 +254,6 @@ pub(super) fn clock(now: UnixMillis, newest: Option<UnixMillis>, server: Option<
     }
 }
 
-/// The first bytes of a file; fewer when it has fewer.
-pub(super) fn head(path: &Path) -> std::io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    std::fs::File::open(path)?.take(4).read_to_end(&mut bytes)?;
-    Ok(bytes)
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -248,6 +281,22 @@ mod tests {
             State::Ok
         );
         assert_eq!(readiness("a", &json!({"status": "up"})), None);
+    }
+
+    #[test]
+    fn engines_that_rest_are_told() {
+        let of = |ready: bool, reason: &str| {
+            let part = json!({"ready": ready, "gates": false, "reason": reason});
+            engines(&json!({"ready": true, "parts": {"speech-engines": part}})).map(|check| check.state)
+        };
+        assert_eq!(of(true, "google working; whisper working"), Some(State::Ok));
+        let resting = "google resting until 12:00:41 UTC (HTTP 503)";
+        assert_eq!(
+            of(true, &format!("{resting}; whisper working")),
+            Some(State::Note)
+        );
+        assert_eq!(of(false, resting), Some(State::Wrong));
+        assert_eq!(engines(&json!({"ready": true, "parts": {}})), None);
     }
 
     #[test]
@@ -293,9 +342,9 @@ mod tests {
         // It takes the connection and closes it without a word of HTTP.
         let closing = tokio::spawn(async move { other.accept().await.map(|_| other) });
         let http = callfold_kit::http::client_builder().build().expect("a client");
-        let check = listen(&http, address).await;
+        let check = listen(&http, address).await.remove(0);
         assert_eq!(check.state, State::Wrong, "{check:?}");
         drop(closing.await);
-        assert_eq!(listen(&http, address).await.state, State::Ok);
+        assert_eq!(listen(&http, address).await[0].state, State::Ok);
     }
 }
