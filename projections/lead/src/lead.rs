@@ -442,7 +442,9 @@ pub struct Lead {
     pub urgency: Option<Urgency>,
     /// Who made them.
     pub engines: Engines,
-    /// Who gave no answer, recording by recording, in the order in which they were begun.
+    /// Who gave no answer, recording by recording, in the order in which they were begun. Rows of the first fold, which are
+    /// read until they are rebuilt, do not have it.
+    #[serde(default)]
     pub failed_engines: Vec<FailedEngine>,
     /// The run that is shown.
     pub run: Run,

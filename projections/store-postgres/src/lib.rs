@@ -3,9 +3,12 @@
 mod error;
 mod migrate;
 mod read;
+mod shadow;
 mod write;
 
 use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
 use callfold_store::{BackendError, StoreError};
@@ -24,6 +27,8 @@ const CALL_MAX: Duration = Duration::from_secs(30);
 #[derive(Debug, Clone)]
 pub struct PostgresStore {
     pool: PgPool,
+    /// The generation that was seen last.
+    generation: Arc<AtomicI64>,
 }
 
 impl PostgresStore {
@@ -42,7 +47,10 @@ impl PostgresStore {
             .await
             .map_err(|error| unavailable("connect to the database", &error))?;
         migrate::migrate(&pool).await?;
-        Ok(Self { pool })
+        Ok(Self {
+            pool,
+            generation: Arc::default(),
+        })
     }
 
     /// Closes all connections.
@@ -56,11 +64,19 @@ impl PostgresStore {
         attempt: &'static str,
         call: impl Future<Output = Result<T, sqlx::Error>> + Send,
     ) -> Result<T, StoreError> {
-        match tokio::time::timeout(CALL_MAX, call).await {
+        Self::bounded_by(CALL_MAX, attempt, call).await
+    }
+
+    async fn bounded_by<T>(
+        most: Duration,
+        attempt: &'static str,
+        call: impl Future<Output = Result<T, sqlx::Error>> + Send,
+    ) -> Result<T, StoreError> {
+        match tokio::time::timeout(most, call).await {
             Ok(result) => result.map_err(|error| unavailable(attempt, &error)),
             Err(_) => Err(StoreError::Unavailable {
                 attempt,
-                source: BackendError(format!("no answer in {} s", CALL_MAX.as_secs())),
+                source: BackendError(format!("no answer in {} s", most.as_secs())),
             }),
         }
     }

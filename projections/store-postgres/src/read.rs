@@ -1,18 +1,21 @@
 //! Reading.
 
+use std::future::Future;
+use std::sync::atomic::Ordering;
+
 use async_trait::async_trait;
 use callfold_lead::{Lead, LeadState, Status};
 use callfold_schema::{CallSid, UnixMillis};
 use callfold_store::read::PhoneMatch;
 use callfold_store::{
-    Cursor, LIMIT_MAX, LeadChange, LeadFilter, Page, Projection, ReadLeads, StoreError, UnreadableEvent,
+    Cursor, LIMIT_MAX, LeadChange, LeadFilter, Page, Projection, ReadLeads, Side, StoreError, UnreadableEvent,
 };
 use sqlx::postgres::PgRow;
 use sqlx::{Postgres, QueryBuilder, Row as _};
 
 use crate::PostgresStore;
 use crate::error::damaged;
-use crate::write::signed;
+use crate::write::{on, signed};
 
 /// What the indexes of numbers keep of one, in characters (see the migration).
 const PHONE_INDEXED: usize = 64;
@@ -22,43 +25,115 @@ const FEW_HITS: i64 = 3_000;
 #[async_trait]
 impl ReadLeads for PostgresStore {
     async fn lead(&self, call_sid: &CallSid) -> Result<Option<Lead>, StoreError> {
+        self.on_live(|side| self.lead_on(side, call_sid)).await
+    }
+
+    async fn list(&self, filter: &LeadFilter, limit: u32, cursor: Option<&str>) -> Result<Page, StoreError> {
+        let limit = limit.clamp(1, LIMIT_MAX);
+        let cursor = cursor.map(Cursor::decode).transpose()?;
+        let leads = self
+            .on_live(|side| self.list_on(side, filter, limit, cursor.as_ref()))
+            .await?;
+        Ok(Page::cut(leads, limit))
+    }
+
+    async fn changes_since(&self, position: u64, limit: u32) -> Result<Vec<LeadChange>, StoreError> {
+        self.on_live(|side| self.changes_on(side, position, limit)).await
+    }
+
+    async fn state(&self, call_sid: &CallSid) -> Result<Option<LeadState>, StoreError> {
+        self.on_live(|side| self.state_on(side, call_sid)).await
+    }
+
+    async fn counts(&self) -> Result<Vec<(Status, u64)>, StoreError> {
+        self.on_live(|side| self.counts_on(side)).await
+    }
+
+    async fn newest_position(&self) -> Result<u64, StoreError> {
+        self.on_live(|side| self.newest_on(side)).await
+    }
+
+    async fn projection(&self) -> Result<Projection, StoreError> {
         let query =
-            sqlx::query("SELECT lead, position FROM leads WHERE call_sid = $1").bind(call_sid.as_str());
+            sqlx::query("SELECT identity, position, fold_version, writer FROM projection WHERE id = 1");
+        let row = self
+            .bounded("read the position", query.fetch_one(&self.pool))
+            .await?;
+        projection(&row)
+    }
+
+    async fn unreadable(&self, limit: u32) -> Result<Vec<UnreadableEvent>, StoreError> {
+        self.on_live(|side| self.unreadable_on(side, limit)).await
+    }
+}
+
+impl PostgresStore {
+    /// A read of the side that serves. Whether it still did is asked behind the read: the number grows only, so when it is the
+    /// same as before, the side served all the while. Switches are minutes apart, so the second reading is the last one.
+    pub(crate) async fn on_live<T, F: Future<Output = Result<T, StoreError>>>(
+        &self,
+        read: impl Fn(Side) -> F,
+    ) -> Result<T, StoreError> {
+        let mut known = self.generation.load(Ordering::Relaxed);
+        loop {
+            let answer = read(Side::of(known)).await;
+            let now = sqlx::query_scalar("SELECT generation FROM projection WHERE id = 1");
+            let now: i64 = self
+                .bounded("read which leads serve", now.fetch_one(&self.pool))
+                .await?;
+            if now == known {
+                return answer;
+            }
+            self.generation.store(now, Ordering::Relaxed);
+            known = now;
+        }
+    }
+
+    async fn lead_on(&self, side: Side, call_sid: &CallSid) -> Result<Option<Lead>, StoreError> {
+        let query = sqlx::query(on(
+            side,
+            "SELECT lead, position FROM leads{s} WHERE call_sid = $1",
+        ))
+        .bind(call_sid.as_str());
         let row = self
             .bounded("read a lead", query.fetch_optional(&self.pool))
             .await?;
         row.as_ref().map(lead).transpose()
     }
 
-    async fn list(&self, filter: &LeadFilter, limit: u32, cursor: Option<&str>) -> Result<Page, StoreError> {
-        let limit = limit.clamp(1, LIMIT_MAX);
-        let cursor = cursor.map(Cursor::decode).transpose()?;
+    async fn list_on(
+        &self,
+        side: Side,
+        filter: &LeadFilter,
+        limit: u32,
+        cursor: Option<&Cursor>,
+    ) -> Result<Vec<Lead>, StoreError> {
         let rows = match filter.words() {
             Some(words) if words.is_empty() => Vec::new(),
             Some(words) => {
                 self.bounded(
                     "search the leads",
-                    Box::pin(self.search(filter, &words, limit, cursor.as_ref())),
+                    Box::pin(self.search(side, filter, &words, limit, cursor)),
                 )
                 .await?
             }
             None => {
-                let mut sql = scan(filter, limit, cursor.as_ref());
+                let mut sql = scan(side, filter, limit, cursor);
                 let rows = sql.build().persistent(false).fetch_all(&self.pool);
                 self.bounded("list the leads", rows).await?
             }
         };
-        let leads = rows.iter().map(lead).collect::<Result<_, _>>()?;
-        Ok(Page::cut(leads, limit))
+        rows.iter().map(lead).collect()
     }
 
-    async fn changes_since(&self, position: u64, limit: u32) -> Result<Vec<LeadChange>, StoreError> {
-        let query = sqlx::query(
-            "(SELECT call_sid, status, position FROM leads WHERE position > $1 ORDER BY position LIMIT $2) \
+    async fn changes_on(&self, side: Side, position: u64, limit: u32) -> Result<Vec<LeadChange>, StoreError> {
+        let query = sqlx::query(on(
+            side,
+            "(SELECT call_sid, status, position FROM leads{s} WHERE position > $1 ORDER BY position LIMIT $2) \
              UNION ALL \
-             (SELECT call_sid, NULL, position FROM erased WHERE position > $1 ORDER BY position LIMIT $2) \
+             (SELECT call_sid, NULL, position FROM erased{s} WHERE position > $1 ORDER BY position LIMIT $2) \
              ORDER BY position LIMIT $2",
-        )
+        ))
         .bind(signed(position))
         .bind(i64::from(limit.clamp(1, 1_000)));
         let rows = self
@@ -76,10 +151,11 @@ impl ReadLeads for PostgresStore {
             .collect()
     }
 
-    async fn state(&self, call_sid: &CallSid) -> Result<Option<LeadState>, StoreError> {
-        let query = sqlx::query_scalar(
-            "SELECT state FROM leads WHERE call_sid = $1 UNION ALL SELECT state FROM erased WHERE call_sid = $1",
-        )
+    async fn state_on(&self, side: Side, call_sid: &CallSid) -> Result<Option<LeadState>, StoreError> {
+        let query = sqlx::query_scalar(on(
+            side,
+            "SELECT state FROM leads{s} WHERE call_sid = $1 UNION ALL SELECT state FROM erased{s} WHERE call_sid = $1",
+        ))
         .bind(call_sid.as_str());
         let state: Option<Vec<u8>> = self
             .bounded("read the events of a lead", query.fetch_optional(&self.pool))
@@ -87,8 +163,11 @@ impl ReadLeads for PostgresStore {
         Ok(state.map(|state| LeadState::from_bytes(&state)).transpose()?)
     }
 
-    async fn counts(&self) -> Result<Vec<(Status, u64)>, StoreError> {
-        let query = sqlx::query("SELECT status, leads AS position FROM lead_counts WHERE leads > 0");
+    async fn counts_on(&self, side: Side) -> Result<Vec<(Status, u64)>, StoreError> {
+        let query = sqlx::query(on(
+            side,
+            "SELECT status, leads AS position FROM lead_counts{s} WHERE leads > 0",
+        ));
         let rows = self
             .bounded("count the leads", query.fetch_all(&self.pool))
             .await?;
@@ -100,29 +179,22 @@ impl ReadLeads for PostgresStore {
         Ok(counts)
     }
 
-    async fn newest_position(&self) -> Result<u64, StoreError> {
-        let query = sqlx::query(
-            "SELECT greatest((SELECT max(position) FROM leads), (SELECT max(position) FROM erased), 0) AS position",
-        );
+    async fn newest_on(&self, side: Side) -> Result<u64, StoreError> {
+        let query = sqlx::query(on(
+            side,
+            "SELECT greatest((SELECT max(position) FROM leads{s}), (SELECT max(position) FROM erased{s}), 0) AS position",
+        ));
         let row = self
             .bounded("read the newest position", query.fetch_one(&self.pool))
             .await?;
         position_of(&row)
     }
 
-    async fn projection(&self) -> Result<Projection, StoreError> {
-        let query =
-            sqlx::query("SELECT identity, position, fold_version, writer FROM projection WHERE id = 1");
-        let row = self
-            .bounded("read the position", query.fetch_one(&self.pool))
-            .await?;
-        projection(&row)
-    }
-
-    async fn unreadable(&self, limit: u32) -> Result<Vec<UnreadableEvent>, StoreError> {
-        let query = sqlx::query(
-            "SELECT position, subject, reason, stored_at_ms FROM unreadable ORDER BY position DESC LIMIT $1",
-        )
+    async fn unreadable_on(&self, side: Side, limit: u32) -> Result<Vec<UnreadableEvent>, StoreError> {
+        let query = sqlx::query(on(
+            side,
+            "SELECT position, subject, reason, stored_at_ms FROM unreadable{s} ORDER BY position DESC LIMIT $1",
+        ))
         .bind(i64::from(limit.clamp(1, 1_000)));
         let rows = self
             .bounded("read the unreadable events", query.fetch_all(&self.pool))
@@ -143,7 +215,7 @@ impl ReadLeads for PostgresStore {
 /// Rows without a search, one more than the limit. Not kept as a prepared statement: its form depends on the filter, and
 /// its plan has to fit the values. Each status is read for itself, from its own index and in order, so
 /// that a rare one does not mean a walk through all leads.
-fn scan(filter: &LeadFilter, limit: u32, cursor: Option<&Cursor>) -> QueryBuilder<Postgres> {
+fn scan(side: Side, filter: &LeadFilter, limit: u32, cursor: Option<&Cursor>) -> QueryBuilder<Postgres> {
     let phone = filter.phone_match();
     let statuses = filter.statuses();
     let each: Vec<Option<Status>> = if statuses.is_empty() || phone.is_some() {
@@ -154,7 +226,9 @@ fn scan(filter: &LeadFilter, limit: u32, cursor: Option<&Cursor>) -> QueryBuilde
     let mut sql = QueryBuilder::new("SELECT lead, position FROM (");
     for (n, status) in each.iter().enumerate() {
         sql.push(if n == 0 { "" } else { " UNION ALL " });
-        sql.push("(SELECT l.lead, l.position, l.created_at_ms, l.call_sid FROM leads l WHERE true");
+        sql.push(
+            side.sql("(SELECT l.lead, l.position, l.created_at_ms, l.call_sid FROM leads{s} l WHERE true"),
+        );
         if let Some(status) = status {
             sql.push(" AND l.status = ").push_bind(status.token());
         }
@@ -180,6 +254,7 @@ impl PostgresStore {
     /// words it has no statistics of is wrong by orders of magnitude, so it is told which way to go.
     async fn search(
         &self,
+        side: Side,
         filter: &LeadFilter,
         words: &[String],
         limit: u32,
@@ -196,7 +271,7 @@ impl PostgresStore {
         sqlx::raw_sql("SET LOCAL enable_seqscan = off; SET LOCAL enable_indexscan = off")
             .execute(&mut *tx)
             .await?;
-        let mut few = QueryBuilder::new("SELECT w.call_sid FROM lead_words w WHERE w.words @@ ");
+        let mut few = QueryBuilder::new(side.sql("SELECT w.call_sid FROM lead_words{s} w WHERE w.words @@ "));
         few.push_bind(query.clone()).push("::tsquery");
         narrow_by_time(&mut few, "w", filter, cursor);
         few.push(" LIMIT ").push_bind(FEW_HITS + 1);
@@ -215,12 +290,12 @@ impl PostgresStore {
         .await?;
         let mut sql = QueryBuilder::new("SELECT l.lead, l.position FROM ");
         let table = if walk {
-            sql.push("lead_words w JOIN leads l USING (call_sid) WHERE w.words @@ ")
+            sql.push(side.sql("lead_words{s} w JOIN leads{s} l USING (call_sid) WHERE w.words @@ "))
                 .push_bind(query)
                 .push("::tsquery");
             "w"
         } else {
-            sql.push("leads l WHERE l.call_sid = ANY (")
+            sql.push(side.sql("leads{s} l WHERE l.call_sid = ANY ("))
                 .push_bind(hits)
                 .push(")");
             "l"

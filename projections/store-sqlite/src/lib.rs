@@ -7,12 +7,15 @@
 mod error;
 mod migrate;
 mod read;
+mod shadow;
 mod write;
 
 use std::fs;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
 use callfold_store::{BackendError, StoreError};
@@ -39,6 +42,8 @@ const WRITER_CACHE: &str = "-8192";
 pub struct SqliteStore {
     writer: SqlitePool,
     reader: SqlitePool,
+    /// The generation that was seen last.
+    generation: Arc<AtomicI64>,
 }
 
 impl SqliteStore {
@@ -86,7 +91,11 @@ impl SqliteStore {
         let reader = pool()
             .max_connections(READERS_MAX)
             .connect_lazy_with(options.pragma("query_only", "1"));
-        Ok(Self { writer, reader })
+        Ok(Self {
+            writer,
+            reader,
+            generation: Arc::default(),
+        })
     }
 
     /// Closes all connections; the write-ahead log is folded into the file.

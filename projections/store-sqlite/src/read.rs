@@ -1,23 +1,99 @@
 //! Reading.
 
+use std::future::Future;
+use std::sync::atomic::Ordering;
+
 use async_trait::async_trait;
 use callfold_lead::{Lead, LeadState, Status};
 use callfold_schema::{CallSid, UnixMillis};
 use callfold_store::read::PhoneMatch;
 use callfold_store::{
-    Cursor, LIMIT_MAX, LeadChange, LeadFilter, Page, Projection, ReadLeads, StoreError, UnreadableEvent,
+    Cursor, LIMIT_MAX, LeadChange, LeadFilter, Page, Projection, ReadLeads, Side, StoreError, UnreadableEvent,
 };
 use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Row as _, Sqlite};
 
 use crate::SqliteStore;
 use crate::error::{damaged, unavailable};
-use crate::write::{IDS_PER_MS, first_id, signed};
+use crate::write::{IDS_PER_MS, first_id, on, signed};
 
 #[async_trait]
 impl ReadLeads for SqliteStore {
     async fn lead(&self, call_sid: &CallSid) -> Result<Option<Lead>, StoreError> {
-        let row = sqlx::query("SELECT lead, position FROM leads WHERE call_sid = ?")
+        self.on_live(|side| self.lead_on(side, call_sid)).await
+    }
+
+    async fn list(&self, filter: &LeadFilter, limit: u32, cursor: Option<&str>) -> Result<Page, StoreError> {
+        let limit = limit.clamp(1, LIMIT_MAX);
+        let cursor = cursor.map(Cursor::decode).transpose()?;
+        let (words, cursor) = (filter.words(), cursor.as_ref());
+        let leads = match &words {
+            Some(words) if words.is_empty() => Vec::new(),
+            Some(words) => {
+                self.on_live(|side| self.search(side, filter, words, limit, cursor))
+                    .await?
+            }
+            None => {
+                self.on_live(|side| self.scan(side, filter, limit, cursor))
+                    .await?
+            }
+        };
+        Ok(Page::cut(leads, limit))
+    }
+
+    async fn changes_since(&self, position: u64, limit: u32) -> Result<Vec<LeadChange>, StoreError> {
+        self.on_live(|side| self.changes_on(side, position, limit)).await
+    }
+
+    async fn state(&self, call_sid: &CallSid) -> Result<Option<LeadState>, StoreError> {
+        self.on_live(|side| self.state_on(side, call_sid)).await
+    }
+
+    async fn counts(&self) -> Result<Vec<(Status, u64)>, StoreError> {
+        self.on_live(|side| self.counts_on(side)).await
+    }
+
+    async fn newest_position(&self) -> Result<u64, StoreError> {
+        self.on_live(|side| self.newest_on(side)).await
+    }
+
+    async fn projection(&self) -> Result<Projection, StoreError> {
+        let row = sqlx::query("SELECT identity, position, fold_version, writer FROM projection WHERE id = 1")
+            .fetch_one(&self.reader)
+            .await
+            .map_err(|error| unavailable("read the position", &error))?;
+        projection(&row)
+    }
+
+    async fn unreadable(&self, limit: u32) -> Result<Vec<UnreadableEvent>, StoreError> {
+        self.on_live(|side| self.unreadable_on(side, limit)).await
+    }
+}
+
+impl SqliteStore {
+    /// A read of the side that serves. Whether it still did is asked behind the read: the number grows only, so when it is the
+    /// same as before, the side served all the while. Switches are minutes apart, so the second reading is the last one.
+    pub(crate) async fn on_live<T, F: Future<Output = Result<T, StoreError>>>(
+        &self,
+        read: impl Fn(Side) -> F,
+    ) -> Result<T, StoreError> {
+        let mut known = self.generation.load(Ordering::Relaxed);
+        loop {
+            let answer = read(Side::of(known)).await;
+            let now: i64 = sqlx::query_scalar("SELECT generation FROM projection WHERE id = 1")
+                .fetch_one(&self.reader)
+                .await
+                .map_err(|error| unavailable("read which leads serve", &error))?;
+            if now == known {
+                return answer;
+            }
+            self.generation.store(now, Ordering::Relaxed);
+            known = now;
+        }
+    }
+
+    async fn lead_on(&self, side: Side, call_sid: &CallSid) -> Result<Option<Lead>, StoreError> {
+        let row = sqlx::query(on(side, "SELECT lead, position FROM leads{s} WHERE call_sid = ?"))
             .bind(call_sid.as_str())
             .fetch_optional(&self.reader)
             .await
@@ -25,24 +101,14 @@ impl ReadLeads for SqliteStore {
         row.as_ref().map(lead).transpose()
     }
 
-    async fn list(&self, filter: &LeadFilter, limit: u32, cursor: Option<&str>) -> Result<Page, StoreError> {
-        let limit = limit.clamp(1, LIMIT_MAX);
-        let cursor = cursor.map(Cursor::decode).transpose()?;
-        let leads = match filter.words() {
-            Some(words) if words.is_empty() => Vec::new(),
-            Some(words) => self.search(filter, &words, limit, cursor.as_ref()).await?,
-            None => self.scan(filter, limit, cursor.as_ref()).await?,
-        };
-        Ok(Page::cut(leads, limit))
-    }
-
-    async fn changes_since(&self, position: u64, limit: u32) -> Result<Vec<LeadChange>, StoreError> {
-        let rows = sqlx::query(
-            "SELECT * FROM (SELECT call_sid, status, position FROM leads WHERE position > ?1 ORDER BY position LIMIT ?2) \
+    async fn changes_on(&self, side: Side, position: u64, limit: u32) -> Result<Vec<LeadChange>, StoreError> {
+        let rows = sqlx::query(on(
+            side,
+            "SELECT * FROM (SELECT call_sid, status, position FROM leads{s} WHERE position > ?1 ORDER BY position LIMIT ?2) \
              UNION ALL SELECT * FROM ( \
-                 SELECT call_sid, NULL, position FROM erased WHERE position > ?1 ORDER BY position LIMIT ?2) \
+                 SELECT call_sid, NULL, position FROM erased{s} WHERE position > ?1 ORDER BY position LIMIT ?2) \
              ORDER BY position LIMIT ?2",
-        )
+        ))
         .bind(signed(position))
         .bind(limit.clamp(1, 1_000))
         .fetch_all(&self.reader)
@@ -59,10 +125,11 @@ impl ReadLeads for SqliteStore {
             .collect()
     }
 
-    async fn state(&self, call_sid: &CallSid) -> Result<Option<LeadState>, StoreError> {
-        let state: Option<Vec<u8>> = sqlx::query_scalar(
-            "SELECT state FROM leads WHERE call_sid = ?1 UNION ALL SELECT state FROM erased WHERE call_sid = ?1",
-        )
+    async fn state_on(&self, side: Side, call_sid: &CallSid) -> Result<Option<LeadState>, StoreError> {
+        let state: Option<Vec<u8>> = sqlx::query_scalar(on(
+            side,
+            "SELECT state FROM leads{s} WHERE call_sid = ?1 UNION ALL SELECT state FROM erased{s} WHERE call_sid = ?1",
+        ))
         .bind(call_sid.as_str())
         .fetch_optional(&self.reader)
         .await
@@ -70,11 +137,14 @@ impl ReadLeads for SqliteStore {
         Ok(state.map(|state| LeadState::from_bytes(&state)).transpose()?)
     }
 
-    async fn counts(&self) -> Result<Vec<(Status, u64)>, StoreError> {
-        let rows = sqlx::query("SELECT status, leads AS position FROM lead_counts WHERE leads > 0")
-            .fetch_all(&self.reader)
-            .await
-            .map_err(|error| unavailable("count the leads", &error))?;
+    async fn counts_on(&self, side: Side) -> Result<Vec<(Status, u64)>, StoreError> {
+        let rows = sqlx::query(on(
+            side,
+            "SELECT status, leads AS position FROM lead_counts{s} WHERE leads > 0",
+        ))
+        .fetch_all(&self.reader)
+        .await
+        .map_err(|error| unavailable("count the leads", &error))?;
         let mut counts = rows
             .iter()
             .map(|row| Ok((parse_status(row)?, position_of(row)?)))
@@ -83,29 +153,23 @@ impl ReadLeads for SqliteStore {
         Ok(counts)
     }
 
-    async fn newest_position(&self) -> Result<u64, StoreError> {
-        let row = sqlx::query(
-            "SELECT max(coalesce((SELECT max(position) FROM leads), 0), \
-                 coalesce((SELECT max(position) FROM erased), 0)) AS position",
-        )
+    async fn newest_on(&self, side: Side) -> Result<u64, StoreError> {
+        let row = sqlx::query(on(
+            side,
+            "SELECT max(coalesce((SELECT max(position) FROM leads{s}), 0), \
+                 coalesce((SELECT max(position) FROM erased{s}), 0)) AS position",
+        ))
         .fetch_one(&self.reader)
         .await
         .map_err(|error| unavailable("read the newest position", &error))?;
         position_of(&row)
     }
 
-    async fn projection(&self) -> Result<Projection, StoreError> {
-        let row = sqlx::query("SELECT identity, position, fold_version, writer FROM projection WHERE id = 1")
-            .fetch_one(&self.reader)
-            .await
-            .map_err(|error| unavailable("read the position", &error))?;
-        projection(&row)
-    }
-
-    async fn unreadable(&self, limit: u32) -> Result<Vec<UnreadableEvent>, StoreError> {
-        let rows = sqlx::query(
-            "SELECT position, subject, reason, stored_at_ms FROM unreadable ORDER BY position DESC LIMIT ?",
-        )
+    async fn unreadable_on(&self, side: Side, limit: u32) -> Result<Vec<UnreadableEvent>, StoreError> {
+        let rows = sqlx::query(on(
+            side,
+            "SELECT position, subject, reason, stored_at_ms FROM unreadable{s} ORDER BY position DESC LIMIT ?",
+        ))
         .bind(limit.clamp(1, 1_000))
         .fetch_all(&self.reader)
         .await
@@ -128,6 +192,7 @@ impl SqliteStore {
     /// so that a rare one does not mean a walk through all leads.
     async fn scan(
         &self,
+        side: Side,
         filter: &LeadFilter,
         limit: u32,
         cursor: Option<&Cursor>,
@@ -143,7 +208,11 @@ impl SqliteStore {
         let mut sql = QueryBuilder::<Sqlite>::new("");
         for (n, status) in each.iter().enumerate() {
             sql.push(if n == 0 { "" } else { " UNION ALL " });
-            sql.push("SELECT * FROM (SELECT lead, position, created_at_ms, call_sid FROM leads WHERE 1");
+            sql.push(
+                side.sql(
+                    "SELECT * FROM (SELECT lead, position, created_at_ms, call_sid FROM leads{s} WHERE 1",
+                ),
+            );
             if let Some(status) = status {
                 sql.push(" AND status = ").push_bind(status.token());
             }
@@ -172,6 +241,7 @@ impl SqliteStore {
     /// the rows are put in order here.
     async fn search(
         &self,
+        side: Side,
         filter: &LeadFilter,
         words: &[String],
         limit: u32,
@@ -185,7 +255,7 @@ impl SqliteStore {
             to = to.min(first_id(cursor.created_at.0).saturating_add(IDS_PER_MS));
         }
         let mut found = self
-            .search_ids(filter, words, (from, to), Some(limit + 1), cursor)
+            .search_ids(side, filter, words, (from, to), Some(limit + 1), cursor)
             .await?;
         if found.len() > limit as usize
             && let Some((last, _)) = found.last()
@@ -193,7 +263,7 @@ impl SqliteStore {
             from = last.div_euclid(IDS_PER_MS) * IDS_PER_MS;
             found.retain(|(id, _)| *id >= from + IDS_PER_MS);
             found.extend(
-                self.search_ids(filter, words, (from, from + IDS_PER_MS), None, cursor)
+                self.search_ids(side, filter, words, (from, from + IDS_PER_MS), None, cursor)
                     .await?,
             );
         }
@@ -205,6 +275,7 @@ impl SqliteStore {
 
     async fn search_ids(
         &self,
+        side: Side,
         filter: &LeadFilter,
         words: &[String],
         (from, to): (i64, i64),
@@ -218,10 +289,10 @@ impl SqliteStore {
             .collect::<Vec<_>>()
             .join(" AND ");
         // CROSS JOIN: the search index outside, the leads inside.
-        let mut sql = QueryBuilder::<Sqlite>::new(
-            "SELECT l.id, l.lead, l.position FROM leads_words w CROSS JOIN leads l ON l.id = w.rowid \
-             WHERE w.leads_words MATCH ",
-        );
+        let mut sql = QueryBuilder::<Sqlite>::new(side.sql(
+            "SELECT l.id, l.lead, l.position FROM leads_words{s} w CROSS JOIN leads{s} l ON l.id = w.rowid \
+             WHERE w.leads_words{s} MATCH ",
+        ));
         sql.push_bind(query);
         sql.push(" AND w.rowid >= ")
             .push_bind(from)

@@ -13,6 +13,7 @@ use callfold_schema::{CallSid, UnixMillis};
 
 use crate::error::{BackendError, StoreError};
 use crate::search::{lead_words, reversed_digits};
+use crate::shadow::ShadowLeads;
 
 /// How long a silent writer keeps its claim, in milliseconds of the database's clock. Writers speak every second.
 pub const LEASE_MS: i64 = 5_000;
@@ -35,7 +36,11 @@ pub struct Projection {
 pub enum Resume {
     /// Behind this position.
     After(u64),
-    /// The tables are empty, or an older fold made them: [`WriteLeads::reset`], then from the first event.
+    /// Behind this position, and an older fold made the rows: they go on serving, and are folded anew beside
+    /// ([`ShadowLeads`]). Until then this release folds new events into them: the row of a call with a new event is the
+    /// new fold's, the others stay the old one's. So a release reads rows and states of the fold before it.
+    Behind(u64),
+    /// The tables are empty: [`WriteLeads::reset`], then from the first event.
     Anew,
 }
 
@@ -98,7 +103,7 @@ impl Projection {
             });
         }
         if self.fold_version < FOLD_VERSION {
-            return Ok(Resume::Anew);
+            return Ok(Resume::Behind(self.position));
         }
         Ok(Resume::After(self.position))
     }
@@ -238,7 +243,7 @@ pub struct Batch {
 
 /// What writes the leads. Object safe: `Arc<dyn WriteLeads>`.
 #[async_trait]
-pub trait WriteLeads: Send + Sync {
+pub trait WriteLeads: ShadowLeads {
     /// Asks to be the one writer, under a name that no other one has. `force` takes it from whoever holds it.
     async fn claim(&self, writer: &str, force: bool) -> Result<Claim, StoreError>;
 
@@ -248,13 +253,14 @@ pub trait WriteLeads: Send + Sync {
     /// Gives the claim back; nothing happens when another one has it.
     async fn release(&self, writer: &str) -> Result<(), StoreError>;
 
-    /// Empties the tables and binds them to a stream at position 0, in one transaction.
+    /// Empties the tables of both sides and binds them to a stream at position 0, in one transaction.
     async fn reset(&self, writer: &str, identity: &str) -> Result<(), StoreError>;
 
     /// The stored states of those calls that have one, tombstones of erased calls among them.
     async fn states(&self, call_sids: &[CallSid]) -> Result<HashMap<CallSid, LeadState>, StoreError>;
 
-    /// Writes rows, states, unreadable events and position in one transaction, and renews the claim.
+    /// Writes rows, states, unreadable events and position in one transaction, and renews the claim. Erased calls are
+    /// erased in the shadow as well, whatever it holds.
     ///
     /// [`StoreError::Fenced`] when writer, stream or old position are not as the batch says; nothing is written then.
     /// After [`StoreError::Unavailable`] it may have been written or not: claim again, and read the position.
@@ -292,7 +298,7 @@ mod tests {
             fold_version: FOLD_VERSION - 1,
             ..stored.clone()
         };
-        assert_eq!(older.resume("a", 9), Ok(Resume::Anew));
+        assert_eq!(older.resume("a", 9), Ok(Resume::Behind(7)));
         let newer = Projection {
             fold_version: FOLD_VERSION + 1,
             ..stored

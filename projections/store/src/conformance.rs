@@ -15,6 +15,7 @@ use callfold_schema::{CallSid, Event, Key, NewEvent, Record, RecordingSid, Run, 
 use crate::apply::{Batch, Change, Claim, Erased, Projection, UnreadableEvent, WriteLeads};
 use crate::error::StoreError;
 use crate::read::{LeadFilter, Page, ReadLeads};
+use crate::shadow::{Comparison, Difference, DifferenceKind, Shadow, ShadowState};
 
 /// A store under test.
 pub trait Store: ReadLeads + WriteLeads + 'static {}
@@ -85,6 +86,32 @@ where
         an_erased_call_leaves_a_tombstone,
     )
     .await;
+    case(
+        "a rebuild serves after the switch",
+        &fresh,
+        a_rebuild_serves_after_the_switch,
+    )
+    .await;
+    case(
+        "a rebuild goes on where it was broken off",
+        &fresh,
+        a_rebuild_goes_on_where_it_was_broken_off,
+    )
+    .await;
+    case("differences are found", &fresh, differences_are_found).await;
+    case(
+        "the shadow has the same fence",
+        &fresh,
+        the_shadow_has_the_same_fence,
+    )
+    .await;
+    case(
+        "an erased call leaves both sides",
+        &fresh,
+        an_erased_call_leaves_both_sides,
+    )
+    .await;
+    case("no read fails in a switch", &fresh, no_read_fails_in_a_switch).await;
 }
 
 /// Writes many leads, one of which holds `word`, erases that one and cleans up behind it.
@@ -925,4 +952,279 @@ async fn an_erased_call_leaves_a_tombstone<S: Store>(store: Arc<S>) {
     assert_eq!(found(&*store, q("dana")).await, ["CA2"]);
     store.reset(WRITER, STREAM).await.unwrap();
     assert_eq!(store.state(&sid("CA1")).await.unwrap(), None);
+}
+
+/// Some calls, and the one batch that makes them.
+fn some_calls() -> (Script, Batch) {
+    let mut script = Script::new();
+    for n in 0..50 {
+        let call = format!("CA{n:02}");
+        script
+            .named_call(&call, n, "+972501234567", Some("dana"))
+            .ready(&call, &format!("RE{n}"), n)
+            .transcript(&call, &format!("RE{n}"), n, "נזילה");
+    }
+    let batch = script.batch();
+    (script, batch)
+}
+
+async fn clear(store: &dyn Store) {
+    while !store.shadow_clear(WRITER, 7).await.unwrap() {}
+}
+
+async fn index(store: &dyn Store) {
+    while !store.shadow_index(WRITER, 7).await.unwrap() {}
+}
+
+/// Folds a batch into the shadow and makes its indexes.
+async fn rebuild(store: &dyn Store, batch: &Batch) {
+    clear(store).await;
+    store.shadow_begin(WRITER, false).await.unwrap();
+    store.shadow_apply(WRITER, batch).await.unwrap();
+    index(store).await;
+}
+
+async fn compare(store: &dyn Store) -> Comparison {
+    store.compare(3).await.unwrap().unwrap()
+}
+
+async fn a_rebuild_serves_after_the_switch<S: Store>(store: Arc<S>) {
+    begin(&*store).await;
+    let (mut script, batch) = some_calls();
+    store.apply(WRITER, &batch).await.unwrap();
+    // Twice, so that each side has been both.
+    for generation in [1, 2] {
+        clear(&*store).await;
+        let shadow = store.shadow().await.unwrap();
+        assert_eq!((shadow.state, shadow.position), (ShadowState::Empty, 0));
+        store.shadow_begin(WRITER, true).await.unwrap();
+        assert!(store.shadow_states(&[sid("CA00")]).await.unwrap().is_empty());
+        let whole = Batch {
+            from: 0,
+            changes: script
+                .states
+                .values()
+                .map(|state| Change::new(&lead_view(state).unwrap(), state).unwrap())
+                .collect(),
+            to: script.position,
+            ..batch.clone()
+        };
+        store.shadow_apply(WRITER, &whole).await.unwrap();
+        assert_eq!(
+            store.shadow_states(&[sid("CA00")]).await.unwrap()[&sid("CA00")],
+            script.states[&sid("CA00")]
+        );
+        // Not before its indexes are there.
+        assert!(matches!(
+            store.switch(WRITER, script.position).await,
+            Err(StoreError::Fenced)
+        ));
+        index(&*store).await;
+        // An event that comes now goes into both.
+        script.named_call(&format!("CB{generation}"), 99, "+1555", Some("levi"));
+        let next = script.batch();
+        store.apply_both(WRITER, &next, &next).await.unwrap();
+        let comparison = compare(&*store).await;
+        assert!(comparison.is_same(), "{comparison:?}");
+        assert_eq!(
+            (comparison.position, comparison.live),
+            (script.position, 50 + generation)
+        );
+        assert!(store.switch(WRITER, script.position).await.unwrap());
+        let expected = Shadow {
+            state: ShadowState::Old,
+            position: script.position,
+            fold_version: FOLD_VERSION,
+            accept: true,
+            generation: i64::try_from(generation).unwrap(),
+        };
+        assert_eq!(store.shadow().await.unwrap(), expected);
+        // All reads answer from the other side, and writes go there.
+        let counted: u64 = store.counts().await.unwrap().iter().map(|(_, leads)| leads).sum();
+        assert_eq!(counted, 50 + generation);
+        assert_eq!(
+            found(&*store, q("levi")).await.len(),
+            usize::try_from(generation).unwrap()
+        );
+        assert_eq!(found(&*store, q("dana נזי")).await.len(), 50);
+        script.summary("CA00", "RE0", 100, "leak").write(&*store).await;
+        assert_eq!(found(&*store, q("leak")).await, ["CA00"]);
+        assert_eq!(store.newest_position().await.unwrap(), script.position);
+        assert_eq!(
+            store.changes_since(script.position - 1, 9).await.unwrap()[0].call_sid,
+            sid("CA00")
+        );
+    }
+}
+
+async fn a_rebuild_goes_on_where_it_was_broken_off<S: Store>(store: Arc<S>) {
+    begin(&*store).await;
+    let (script, batch) = some_calls();
+    store.apply(WRITER, &batch).await.unwrap();
+    clear(&*store).await;
+    store.shadow_begin(WRITER, false).await.unwrap();
+    // Rows without the position, then an end: the live side does not know of it.
+    let half = Batch {
+        to: 0,
+        changes: batch.changes[..20].to_vec(),
+        ..batch.clone()
+    };
+    store.shadow_apply(WRITER, &half).await.unwrap();
+    store.release(WRITER).await.unwrap();
+    assert!(matches!(
+        store.claim(WRITER, false).await.unwrap(),
+        Claim::Granted(_)
+    ));
+    let shadow = store.shadow().await.unwrap();
+    assert_eq!((shadow.state, shadow.position), (ShadowState::Folding, 0));
+    assert_eq!(found(&*store, q("dana")).await.len(), 50);
+    assert_eq!(store.compare(3).await.unwrap(), None);
+    // The same again, and the rest.
+    store.shadow_apply(WRITER, &batch).await.unwrap();
+    assert_eq!(store.shadow().await.unwrap().position, script.position);
+    // The indexes half made.
+    assert!(!store.shadow_index(WRITER, 7).await.unwrap());
+    assert_eq!(store.shadow().await.unwrap().state, ShadowState::Folding);
+    index(&*store).await;
+    assert!(compare(&*store).await.is_same());
+    assert!(store.switch(WRITER, script.position).await.unwrap());
+    assert_eq!(found(&*store, q("dana")).await.len(), 50);
+    assert_eq!(store.counts().await.unwrap(), vec![(Status::Transcribed, 50)]);
+    // Emptying the old ones, half and then whole.
+    store.shadow_clear(WRITER, 7).await.unwrap();
+    clear(&*store).await;
+    assert_eq!(store.shadow().await.unwrap().state, ShadowState::Empty);
+    assert_eq!(found(&*store, q("dana")).await.len(), 50);
+}
+
+async fn differences_are_found<S: Store>(store: Arc<S>) {
+    begin(&*store).await;
+    let (script, batch) = some_calls();
+    let mut planted = batch.clone();
+    planted.changes[3].hash.0[0] ^= 1;
+    planted.changes.remove(5);
+    let mut fewer = batch.clone();
+    fewer.changes.remove(9);
+    store.apply(WRITER, &planted).await.unwrap();
+    rebuild(&*store, &fewer).await;
+    let comparison = compare(&*store).await;
+    assert!(!comparison.is_same());
+    let difference = |call: &str, kind| Difference {
+        call_sid: sid(call),
+        kind,
+    };
+    assert_eq!(
+        comparison.calls,
+        [
+            difference("CA03", DifferenceKind::Different),
+            difference("CA05", DifferenceKind::Extra),
+            difference("CA09", DifferenceKind::Missing)
+        ]
+    );
+    assert_eq!((comparison.live, comparison.rebuilt), (49, 49));
+    assert_ne!(comparison.live_hash, comparison.rebuilt_hash);
+    assert_eq!(comparison.position, script.position);
+}
+
+async fn the_shadow_has_the_same_fence<S: Store>(store: Arc<S>) {
+    begin(&*store).await;
+    let (_, batch) = some_calls();
+    let fenced =
+        |result: Result<(), StoreError>| assert!(matches!(result, Err(StoreError::Fenced)), "{result:?}");
+    fenced(store.shadow_begin("writer-2", false).await);
+    fenced(store.shadow_clear("writer-2", 7).await.map(drop));
+    // Not begun.
+    fenced(store.shadow_apply(WRITER, &batch).await);
+    store.shadow_begin(WRITER, false).await.unwrap();
+    // Begun already.
+    fenced(store.shadow_begin(WRITER, false).await);
+    fenced(store.shadow_apply("writer-2", &batch).await);
+    fenced(store.shadow_accept("writer-2").await);
+    store.shadow_apply(WRITER, &batch).await.unwrap();
+    // Not from there.
+    fenced(store.shadow_apply(WRITER, &batch).await);
+    assert!(!store.shadow().await.unwrap().accept);
+    store.shadow_accept(WRITER).await.unwrap();
+    assert!(store.shadow().await.unwrap().accept);
+    index(&*store).await;
+    // The live side is not at this position; and half of a batch for both is none.
+    fenced(store.switch(WRITER, batch.to).await.map(drop));
+    let next = Batch {
+        from: 0,
+        ..batch.clone()
+    };
+    fenced(store.apply_both(WRITER, &next, &next).await);
+    assert_eq!(store.projection().await.unwrap().position, 0);
+    assert!(found(&*store, LeadFilter::default()).await.is_empty());
+    // A reset takes the shadow with it.
+    store.reset(WRITER, "stream-2").await.unwrap();
+    assert_eq!(store.shadow().await.unwrap().state, ShadowState::Empty);
+    assert!(store.shadow_states(&[sid("CA00")]).await.unwrap().is_empty());
+}
+
+async fn an_erased_call_leaves_both_sides<S: Store>(store: Arc<S>) {
+    begin(&*store).await;
+    let (script, batch) = some_calls();
+    store.apply(WRITER, &batch).await.unwrap();
+    rebuild(&*store, &batch).await;
+    assert!(store.switch(WRITER, script.position).await.unwrap());
+    let (erased, state) = tombstone("CA07", script.position + 1);
+    let erase = Batch {
+        identity: STREAM.into(),
+        from: script.position,
+        to: script.position + 1,
+        erased: vec![erased],
+        ..Batch::default()
+    };
+    store.apply(WRITER, &erase).await.unwrap();
+    assert_eq!(store.lead(&sid("CA07")).await.unwrap(), None);
+    // The old tables hold the tombstone as well.
+    assert_eq!(
+        store.shadow_states(&[sid("CA07")]).await.unwrap()[&sid("CA07")],
+        state
+    );
+    // A rebuild under way: its tables lose the call at once, and the comparison sees the same on both sides.
+    rebuild(&*store, &batch).await;
+    store.shadow_apply(WRITER, &erase).await.unwrap();
+    let comparison = compare(&*store).await;
+    assert!(comparison.is_same(), "{comparison:?}");
+    assert_eq!(comparison.live, 50);
+    assert!(store.switch(WRITER, erase.to).await.unwrap());
+    assert_eq!(found(&*store, q("dana")).await.len(), 49);
+    assert_eq!(store.counts().await.unwrap(), vec![(Status::Transcribed, 49)]);
+}
+
+async fn no_read_fails_in_a_switch<S: Store>(store: Arc<S>) {
+    begin(&*store).await;
+    let (script, batch) = some_calls();
+    store.apply(WRITER, &batch).await.unwrap();
+    let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let readers: Vec<_> = (0..3)
+        .map(|n| {
+            let (store, stop) = (Arc::clone(&store), Arc::clone(&stop));
+            tokio::spawn(async move {
+                let mut reads = 0_u32;
+                while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                    let call = sid(&format!("CA{:02}", (reads + n) % 50));
+                    assert!(store.lead(&call).await.unwrap().is_some());
+                    assert!(store.state(&call).await.unwrap().is_some());
+                    assert_eq!(found(&*store, q("dana נזי")).await.len(), 50);
+                    assert_eq!(found(&*store, LeadFilter::default()).await.len(), 50);
+                    assert_eq!(store.counts().await.unwrap(), vec![(Status::Transcribed, 50)]);
+                    assert_eq!(store.changes_since(0, 100).await.unwrap().len(), 50);
+                    reads += 6;
+                }
+                reads
+            })
+        })
+        .collect();
+    for generation in 1..=6 {
+        rebuild(&*store, &batch).await;
+        while !store.switch(WRITER, script.position).await.unwrap() {}
+        assert_eq!(store.shadow().await.unwrap().generation, generation);
+    }
+    stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    for reader in readers {
+        assert!(reader.await.unwrap() > 0);
+    }
 }

@@ -13,6 +13,7 @@ pub mod cursor;
 mod error;
 pub mod read;
 pub mod search;
+pub mod shadow;
 #[cfg(feature = "conformance")]
 pub mod testing;
 
@@ -22,3 +23,4 @@ pub use apply::{
 pub use cursor::Cursor;
 pub use error::{BackendError, StoreError};
 pub use read::{LIMIT_MAX, LeadChange, LeadFilter, Page, ReadLeads};
+pub use shadow::{Comparer, Comparison, Difference, DifferenceKind, Shadow, ShadowLeads, ShadowState, Side};
