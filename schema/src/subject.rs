@@ -16,6 +16,11 @@ pub const STREAM_SUBJECTS: &str = "calls.>";
 /// Core NATS, outside the stream: "lead changed, position n", JSON `{"call_sid","status","position"}`; may be lost.
 pub const LEAD_CHANGED: &str = "callfold.lead.changed";
 
+/// Core NATS, outside the stream: asks the projector that writes the leads for a rebuild, or to delete the old tables.
+pub const REBUILD: &str = "callfold.rebuild";
+/// Core NATS, outside the stream: how far a rebuild is; may be lost.
+pub const REBUILD_PROGRESS: &str = "callfold.rebuild.progress";
+
 /// Key-value bucket: hash of a session's token → when it was opened.
 pub const BUCKET_SESSIONS: &str = "sessions";
 /// Key-value bucket: redeliveries that a stage asked for and no event tells of, `<stage>_<position>` → the delivery that

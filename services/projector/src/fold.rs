@@ -11,6 +11,7 @@ use callfold_store::{Batch, Change, Erased, StoreError, UnreadableEvent};
 const SUBJECT_CHARS_MAX: usize = 300;
 
 /// Events that were read, up to one that a newer release wrote.
+#[derive(Clone)]
 pub(crate) struct ReadEvents {
     readable: Vec<(u64, Envelope, bytes::Bytes)>,
     pub(crate) unreadable: Vec<UnreadableEvent>,
@@ -76,14 +77,19 @@ impl ReadEvents {
         calls.into_iter().cloned().collect()
     }
 
-    /// Applies them to the states of their calls. `None` when there is nothing to write.
-    pub(crate) fn fold(
-        self,
-        identity: &str,
-        from: u64,
-        states: &mut HashMap<CallSid, LeadState>,
-    ) -> Result<Option<Batch>, StoreError> {
-        let Some(to) = self.last else { return Ok(None) };
+    /// The last position that is dealt with.
+    pub(crate) fn last(&self) -> Option<u64> {
+        self.last
+    }
+
+    /// Forgets what stands behind `target`.
+    pub(crate) fn cut(&mut self, target: u64) {
+        self.readable.retain(|(position, ..)| *position <= target);
+        self.unreadable.retain(|event| event.position <= target);
+    }
+
+    /// Applies them to the states of their calls; the calls whose state is another one now, sorted, each once.
+    pub(crate) fn apply(&self, states: &mut HashMap<CallSid, LeadState>) -> Vec<CallSid> {
         let mut changed: Vec<CallSid> = Vec::new();
         for (position, envelope, payload) in &self.readable {
             let call_sid = &envelope.subject.call_sid;
@@ -96,12 +102,23 @@ impl ReadEvents {
         }
         changed.sort_unstable();
         changed.dedup();
+        changed
+    }
+
+    /// Applies them to the states of their calls. `None` when there is nothing to write.
+    pub(crate) fn fold(
+        self,
+        identity: &str,
+        from: u64,
+        states: &mut HashMap<CallSid, LeadState>,
+    ) -> Result<Option<Batch>, StoreError> {
+        let Some(to) = self.last else { return Ok(None) };
+        let changed = self.apply(states);
         let (mut changes, mut erased) = (Vec::with_capacity(changed.len()), Vec::new());
         for state in changed.iter().filter_map(|call_sid| states.get(call_sid)) {
-            if is_erased(state) {
-                erased.push(Erased::new(state)?);
-            } else {
-                changes.push(Change::new(&lead_view(state)?, state)?);
+            match fold_state(state)? {
+                Folded::Lead(change) => changes.push(*change),
+                Folded::Erased(call) => erased.push(call),
             }
         }
         Ok(Some(Batch {
@@ -112,6 +129,21 @@ impl ReadEvents {
             erased,
             unreadable: self.unreadable,
         }))
+    }
+}
+
+/// What is stored of a call.
+pub(crate) enum Folded {
+    Lead(Box<Change>),
+    Erased(Erased),
+}
+
+/// The stored form of a state.
+pub(crate) fn fold_state(state: &LeadState) -> Result<Folded, StoreError> {
+    if is_erased(state) {
+        Ok(Folded::Erased(Erased::new(state)?))
+    } else {
+        Ok(Folded::Lead(Box::new(Change::new(&lead_view(state)?, state)?)))
     }
 }
 

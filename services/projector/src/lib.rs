@@ -10,7 +10,9 @@
 mod cache;
 mod config;
 mod fold;
+mod rebuild;
 mod run;
 
 pub use config::ProjectorConfig;
+pub use rebuild::{RebuildAnswer, RebuildProgress, RebuildRequest};
 pub use run::{Deps, ProjectorError, start};

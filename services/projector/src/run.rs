@@ -10,15 +10,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use callfold_kit::backoff::Backoff;
-use callfold_kit::bus::{ReadError, StreamState};
+use callfold_kit::bus::{BusError, Question, ReadError, StreamState};
 use callfold_kit::health::Part;
 use callfold_kit::lifecycle::BoxError;
 use callfold_kit::metric::{CounterName, GaugeName, HistogramName};
 use callfold_kit::{Bus, Lifecycle, Metrics, chain};
-use callfold_lead::LeadState;
+use callfold_lead::{FOLD_VERSION, LeadState};
 use callfold_schema::CallSid;
-use callfold_schema::subject::LEAD_CHANGED;
-use callfold_store::{Batch, Claim, Projection, Resume, StartError, StoreError, WriteLeads};
+use callfold_schema::subject::{LEAD_CHANGED, REBUILD};
+use callfold_store::{Batch, Claim, Projection, Resume, ShadowState, StartError, StoreError, WriteLeads};
+use futures::StreamExt as _;
 use rand::RngExt as _;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -26,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cache::StateCache;
 use crate::config::ProjectorConfig;
 use crate::fold::{Blocked, ReadEvents};
+use crate::rebuild::{Job, Rebuild, RebuildAnswer, RebuildError, RebuildRequest, ToLive, Tools};
 
 /// How often an idle writer says that it is alive, and a waiting one asks again; a fifth of the lease.
 const RENEW_EVERY: Duration = Duration::from_secs(1);
@@ -80,6 +82,7 @@ pub fn start(config: &ProjectorConfig, deps: Deps, lifecycle: &Lifecycle) {
         deps,
         was_ready: false,
         failures: 0,
+        rebuild_failures: 0,
         seen: None,
     };
     let (soft, hard) = (lifecycle.soft(), lifecycle.hard());
@@ -104,6 +107,8 @@ struct Projector {
     was_ready: bool,
     /// Terms that failed since the last progress.
     failures: u32,
+    /// Rebuilds that failed in a row.
+    rebuild_failures: u32,
     /// The position at the beginning of the last term.
     seen: Option<u64>,
 }
@@ -125,6 +130,8 @@ enum TermError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Read(#[from] ReadError),
+    #[error(transparent)]
+    Bus(#[from] BusError),
 }
 
 impl Projector {
@@ -205,8 +212,9 @@ impl Projector {
 
     async fn write(&mut self, projection: Projection, soft: &CancellationToken) -> Result<End, TermError> {
         let stream = self.deps.bus.stream_state().await?;
-        let position = match projection.resume(&stream.identity, stream.last)? {
-            Resume::After(position) => position,
+        let resume = projection.resume(&stream.identity, stream.last)?;
+        let position = match resume {
+            Resume::After(position) | Resume::Behind(position) => position,
             Resume::Anew => {
                 tracing::info!(stream = %stream.identity, "folding the leads from the first event");
                 self.deps.leads.reset(&self.writer, &stream.identity).await?;
@@ -223,8 +231,14 @@ impl Projector {
             probed: position,
             caught_up: false,
             stream,
+            rebuild: None,
+            rebuild_at: None,
+            accept: false,
+            both: false,
         };
         self.tell_position(&mut term, None);
+        let mut questions = self.deps.bus.questions(REBUILD).await?;
+        self.take_up(&mut term, resume).await?;
         let mut reader = self.deps.bus.read_from(position + 1, Vec::new());
         let mut renew = tokio::time::interval(RENEW_EVERY);
         renew.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -235,6 +249,7 @@ impl Projector {
                 // Kept across ticks: it opens the reading, which on a slow broker takes longer than from one to the next.
                 let mut read = pin!(reader.next_batch(count, bytes, &mut events));
                 loop {
+                    // Every arm but the reading may be dropped: what is asked stays in its channel.
                     tokio::select! {
                         biased;
                         () = soft.cancelled() => return Ok(End::Stopped),
@@ -242,7 +257,19 @@ impl Projector {
                         _ = renew.tick() => {
                             self.deps.leads.renew(&self.writer).await?;
                             self.look_at_end(&mut term).await?;
+                            self.rebuild_again(&mut term);
                         }
+                        ask = next_ask(&mut term.rebuild) => match ask {
+                            Some(ask) => {
+                                let serve = self.serve(ask, &mut term);
+                                tokio::select! {
+                                    () = soft.cancelled() => return Ok(End::Stopped),
+                                    served = serve => served?,
+                                }
+                            }
+                            None => self.rebuild_ended(&mut term).await?,
+                        },
+                        Some(question) = questions.next() => self.answer(question, &mut term).await?,
                         read = &mut read => break read?,
                     }
                 }
@@ -255,7 +282,149 @@ impl Projector {
                 return Ok(End::Blocked(blocked));
             }
             self.tell_position(&mut term, pending);
+            if let Some(rebuild) = &term.rebuild {
+                rebuild.live.send_replace(term.position);
+            }
         }
+    }
+
+    /// Goes on with what the shadow holds half of, or rebuilds what an older fold made.
+    async fn take_up(&self, term: &mut Term, resume: Resume) -> Result<(), StoreError> {
+        let shadow = self.deps.leads.shadow().await?;
+        let is_ours = shadow.fold_version == FOLD_VERSION;
+        let job = match (shadow.state, resume) {
+            (_, Resume::Anew) => None,
+            // Of an older fold, differences are what a new one is for.
+            (_, Resume::Behind(_)) => Some(Job::Rebuild { accept: true }),
+            (ShadowState::Folding | ShadowState::Indexed, _) if is_ours => Some(Job::Rebuild {
+                accept: shadow.accept,
+            }),
+            (ShadowState::Folding | ShadowState::Indexed | ShadowState::Clearing, _) => Some(Job::DropOld),
+            (ShadowState::Empty | ShadowState::Old, _) => None,
+        };
+        term.accept = matches!(job, Some(Job::Rebuild { accept: true }));
+        term.rebuild = job.map(|job| self.start_rebuild(job, term));
+        Ok(())
+    }
+
+    fn start_rebuild(&self, job: Job, term: &Term) -> Rebuild {
+        let tools = Tools {
+            bus: self.deps.bus.clone(),
+            leads: Arc::clone(&self.deps.leads),
+            config: self.config.clone(),
+            writer: self.writer.clone(),
+            identity: term.stream.identity.clone(),
+        };
+        Rebuild::start(tools, job, term.position)
+    }
+
+    /// Does what the rebuild asks for.
+    async fn serve(&mut self, ask: ToLive, term: &mut Term) -> Result<(), StoreError> {
+        match ask {
+            ToLive::Join { at, mut joined } => {
+                if at.send(term.position).is_err() {
+                    return Ok(());
+                }
+                let mut renew = tokio::time::interval(RENEW_EVERY);
+                loop {
+                    tokio::select! {
+                        _ = renew.tick() => self.deps.leads.renew(&self.writer).await?,
+                        // Dropped: the rebuild has failed.
+                        answer = &mut joined => {
+                            term.both = answer.is_ok();
+                            return Ok(());
+                        }
+                    }
+                }
+            }
+            ToLive::Switch { done } => {
+                let switched = self.deps.leads.switch(&self.writer, term.position).await?;
+                if switched {
+                    term.both = false;
+                    // What is in there was written to the other side.
+                    self.cache.clear();
+                }
+                // Nobody waits: the rebuild was dropped, and the tables say what happened.
+                let _ = done.send(switched);
+            }
+            ToLive::Part => term.both = false,
+        }
+        Ok(())
+    }
+
+    /// A rebuild that failed is gone on with, later and later.
+    async fn rebuild_ended(&mut self, term: &mut Term) -> Result<(), StoreError> {
+        term.both = false;
+        let Some(mut rebuild) = term.rebuild.take() else {
+            return Ok(());
+        };
+        match rebuild.ended().await {
+            Ok(()) => self.rebuild_failures = 0,
+            Err(RebuildError::Store(StoreError::Fenced)) => return Err(StoreError::Fenced),
+            // The next rebuild, or the next process, goes on with emptying.
+            Err(error) if !rebuild.goes_on => {
+                tracing::error!(error = %chain(&error), "the old leads could not be deleted; ask again");
+            }
+            Err(error) => {
+                self.rebuild_failures += 1;
+                let pause = BACKOFF.delay(self.rebuild_failures, &mut rand::rng());
+                tracing::error!(error = %chain(&error), pause_ms = pause.as_millis(), "a rebuild was interrupted; it goes on from where it was");
+                term.rebuild_at = Some(Instant::now() + pause);
+            }
+        }
+        Ok(())
+    }
+
+    fn rebuild_again(&self, term: &mut Term) {
+        if term.rebuild.is_none() && term.rebuild_at.take_if(|at| *at <= Instant::now()).is_some() {
+            let accept = term.accept;
+            term.rebuild = Some(self.start_rebuild(Job::Rebuild { accept }, term));
+        }
+    }
+
+    async fn answer(&self, question: Question, term: &mut Term) -> Result<(), StoreError> {
+        let answer = match serde_json::from_slice::<RebuildRequest>(&question.payload) {
+            Err(_) => RebuildAnswer::NotUnderstood,
+            Ok(RebuildRequest::Look) if term.rebuild.is_none() && term.rebuild_at.is_none() => {
+                RebuildAnswer::Idle
+            }
+            Ok(RebuildRequest::Look) => RebuildAnswer::UnderWay,
+            Ok(request) if term.rebuild.is_some() => {
+                if matches!(
+                    request,
+                    RebuildRequest::Rebuild {
+                        accept_differences: true
+                    }
+                ) {
+                    term.accept = true;
+                    self.deps.leads.shadow_accept(&self.writer).await?;
+                }
+                RebuildAnswer::UnderWay
+            }
+            Ok(request) => {
+                let job = match request {
+                    RebuildRequest::Rebuild { accept_differences } => Job::Rebuild {
+                        accept: accept_differences,
+                    },
+                    RebuildRequest::DropOld | RebuildRequest::Look => Job::DropOld,
+                };
+                term.rebuild_at = None;
+                term.accept = matches!(job, Job::Rebuild { accept: true });
+                term.rebuild = Some(self.start_rebuild(job, term));
+                RebuildAnswer::Begun
+            }
+        };
+        let sent = match serde_json::to_vec(&answer) {
+            Ok(bytes) => {
+                let sent = self.deps.bus.answer(question, bytes.into()).await;
+                sent.map_err(|error| chain(&error))
+            }
+            Err(error) => Err(error.to_string()),
+        };
+        if let Err(error) = sent {
+            tracing::warn!(error, "whoever asked for a rebuild got no answer");
+        }
+        Ok(())
     }
 
     /// One transaction, then the notices.
@@ -263,10 +432,20 @@ impl Projector {
         let begun = Instant::now();
         let folded = read.count();
         let mut states = self.states(read.calls()).await?;
+        let shadow = if term.both {
+            let mut states = self.deps.leads.shadow_states(&read.calls()).await?;
+            let read = read.clone();
+            read.fold(&term.stream.identity, term.position, &mut states)?
+        } else {
+            None
+        };
         let Some(batch) = read.fold(&term.stream.identity, term.position, &mut states)? else {
             return Ok(());
         };
-        self.deps.leads.apply(&self.writer, &batch).await?;
+        match &shadow {
+            Some(shadow) => self.deps.leads.apply_both(&self.writer, &batch, shadow).await?,
+            None => self.deps.leads.apply(&self.writer, &batch).await?,
+        }
         term.position = batch.to;
         for state in states.into_values() {
             self.cache.put(state);
@@ -389,4 +568,20 @@ struct Term {
     caught_up: bool,
     /// The stream as it was at the beginning.
     stream: StreamState,
+    /// What goes on beside.
+    rebuild: Option<Rebuild>,
+    /// When one that failed is gone on with.
+    rebuild_at: Option<Instant>,
+    /// Whether its differences are accepted.
+    accept: bool,
+    /// Batches go into the shadow as well.
+    both: bool,
+}
+
+/// What the rebuild asks; `None` when it has ended. For ever, when there is none.
+async fn next_ask(rebuild: &mut Option<Rebuild>) -> Option<ToLive> {
+    match rebuild {
+        Some(rebuild) => rebuild.asks.recv().await,
+        None => std::future::pending().await,
+    }
 }

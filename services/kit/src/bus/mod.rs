@@ -1,5 +1,6 @@
 //! The broker. The only folder that knows its client; everything else speaks of events, positions and notices.
 
+mod ask;
 mod config;
 mod consume;
 mod error;
@@ -17,6 +18,7 @@ use bytes::Bytes;
 use callfold_schema::Writing;
 use futures::StreamExt;
 
+pub use ask::Question;
 pub use config::BusConfig;
 pub(crate) use consume::{Delivery, Lane as DeliveryLane};
 pub use error::{BusError, PublishError, ReadError};
@@ -138,7 +140,7 @@ impl Bus {
     pub async fn notices(
         &self,
         subject: &'static str,
-    ) -> Result<impl futures::Stream<Item = Bytes> + Send + Unpin, BusError> {
+    ) -> Result<impl futures::Stream<Item = Bytes> + Send + Unpin + use<>, BusError> {
         let subscriber = self
             .client
             .subscribe(subject)
