@@ -6,12 +6,13 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 CARGO ?= cargo
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test bench-whisper lint clean-data
+.PHONY: help run build test bench bench-whisper lint clean-data
 
 help:
 	@echo 'make run         build, start callfold on 127.0.0.1:5000 and play one call to it (ARGS="…" goes to `callfold up`)'
 	@echo 'make build       target/release/callfold, and a nats-server in .tools/ when there is no adequate one'
 	@echo 'make test        every test; brings PostgreSQL and Chromium for it'
+	@echo 'make bench       events a second of a rebuild in SQLite and PostgreSQL, beside the bare read and insert (ARGS="--events 1000000")'
 	@echo 'make bench-whisper  words, time and memory of speech recognition beside plain whisper.cpp (20 min; ARGS="--hours 0" leaves the 2 h recording out)'
 	@echo 'make lint        format, clippy, documentation, dependency rules'
 	@echo 'make clean-data  SURE=yes deletes ./data: the calls, recordings and leads of `make run`'
@@ -32,6 +33,11 @@ test:
 	@scripts/setup.sh test
 	@scripts/setup-test.sh
 	$(CARGO) test --release --locked --workspace
+
+bench:
+	@scripts/setup.sh test
+	@scripts/setup-test.sh
+	$(CARGO) run --release --locked -p callfold-projector --example bench_rebuild -- $(ARGS)
 
 bench-whisper:
 	@scripts/setup.sh build

@@ -51,6 +51,11 @@ pub enum Command {
     Events(EventsArgs),
     /// Tell the story of one call in plain words.
     Explain(ExplainArgs),
+    /// Fold all leads anew from the stream while the old ones serve, compare, and switch.
+    ///
+    /// The running projector does it; this command shows how far it is, and may be broken off. When the same fold has made
+    /// other leads than those that serve, the old ones go on serving (exit code 1).
+    Rebuild(RebuildArgs),
     /// Speech models: which there are, fetch one, choose the one to use.
     ///
     /// For real calls: `callfold model fetch ivrit-turbo && callfold model use ivrit-turbo`, and `callfold model fetch vad`.
@@ -195,6 +200,20 @@ pub struct ExplainArgs {
     pub data: DataArgs,
     /// The call (CA…).
     pub call_sid: String,
+}
+
+/// `rebuild`
+#[derive(Debug, Args)]
+pub struct RebuildArgs {
+    /// The data folder, whose run.json tells where the running system is.
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// Switch even when the same fold has made other leads.
+    #[arg(long, conflicts_with = "drop_old")]
+    pub accept_differences: bool,
+    /// Only delete the leads that served before the last switch.
+    #[arg(long)]
+    pub drop_old: bool,
 }
 
 /// `model`

@@ -61,6 +61,7 @@ fn run(command: Command) -> Pin<Box<dyn Future<Output = anyhow::Result<ExitCode>
         Command::Simulate(args) => Box::pin(tools::simulate::run(*args)),
         Command::Events(args) => Box::pin(tools::events::run(args)),
         Command::Explain(args) => Box::pin(tools::explain::run(args)),
+        Command::Rebuild(args) => Box::pin(tools::rebuild::run(args)),
         Command::Model(command) => Box::pin(tools::model::run(command)),
         Command::Doctor(args) => Box::pin(tools::doctor::run(args)),
         Command::Health(args) => Box::pin(tools::health::run(args)),

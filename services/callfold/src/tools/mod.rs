@@ -5,6 +5,7 @@ pub mod events;
 pub mod explain;
 pub mod health;
 pub mod model;
+pub mod rebuild;
 pub mod simulate;
 
 use std::path::{Path, PathBuf};
