@@ -192,18 +192,18 @@ fn lag(projection: &Projection, state: &StreamState) -> Check {
     let name = "projection";
     match projection.resume(&state.identity, state.last) {
         Err(error) => Check::wrong(name, error.to_string(), ""),
-        Ok(Resume::Anew) if projection.identity.is_none() => Check::note(
+        Ok(Resume::Anew) => Check::note(
             name,
             "the table is empty",
             "the projector folds the stream when it runs",
         ),
-        Ok(Resume::Anew) => Check::note(
+        Ok(Resume::Behind(_)) => Check::note(
             name,
             format!(
                 "an older fold ({}, not {FOLD_VERSION}) made the table",
                 projection.fold_version
             ),
-            "the projector folds the stream again when it runs",
+            "the projector rebuilds it beside when it runs, and the table serves until then",
         ),
         Ok(Resume::After(position)) if position >= state.last => {
             Check::ok(name, format!("at position {position}, the end of the stream"))
