@@ -31,7 +31,7 @@ run:
 test:
 	@scripts/setup.sh test
 	@scripts/setup-test.sh
-	$(CARGO) test --release --locked --workspace
+	$(CARGO) test --release --locked --workspace --no-fail-fast
 
 bench-whisper:
 	@scripts/setup.sh build

@@ -90,7 +90,7 @@ impl Handler {
             return Err(self.failed(job, error));
         }
         let request = Request {
-            language: number.language.as_deref().map(str::to_owned),
+            language: number.spoken_language().map(str::to_owned),
             phrases: Arc::clone(&number.phrases),
             lane: job.run.lane(),
             cancel: job.cancel.clone(),

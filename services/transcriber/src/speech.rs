@@ -69,13 +69,19 @@ pub fn pieces(audio: &Audio16k, max: Duration) -> io::Result<Vec<Piece>> {
 
 /// As [`pieces`], for engines that judge by themselves whether somebody speaks: a channel that is heard and in which no
 /// speech is told from the noise is cut by time, without what is silent. Whoever cannot be told from the noise is then
-/// heard by an engine all the same.
+/// heard by an engine all the same. `None`: `go_on` said no; it is asked every few seconds of audio.
 ///
 /// # Errors
 /// The samples cannot be read.
-pub fn audible_pieces(audio: &Audio16k, max: Duration) -> io::Result<Vec<Piece>> {
+pub fn audible_pieces(
+    audio: &Audio16k,
+    max: Duration,
+    go_on: &dyn Fn() -> bool,
+) -> io::Result<Option<Vec<Piece>>> {
     let mut found = Vec::new();
-    let spoken = pieces(audio, max)?;
+    let Some(Plan { pieces: spoken, .. }) = plan(audio, max, go_on)? else {
+        return Ok(None);
+    };
     let step = (max.as_millis() * u128::from(SAMPLE_RATE_HZ) / 1000).max(1);
     let step = usize::try_from(step).unwrap_or(usize::MAX);
     for channel in 0..audio.channel_count() {
@@ -83,6 +89,9 @@ pub fn audible_pieces(audio: &Audio16k, max: Duration) -> io::Result<Vec<Piece>>
             continue;
         }
         for start in (0..audio.frames()).step_by(step) {
+            if !go_on() {
+                return Ok(None);
+            }
             let frames = start..start.saturating_add(step as u64).min(audio.frames());
             let piece = Piece { channel, frames };
             if !is_silent(audio, &piece)? {
@@ -92,7 +101,7 @@ pub fn audible_pieces(audio: &Audio16k, max: Duration) -> io::Result<Vec<Piece>>
     }
     found.extend(spoken);
     found.sort_by_key(|piece| (piece.frames.start, piece.channel));
-    Ok(found)
+    Ok(Some(found))
 }
 
 /// Whether nothing is heard in a piece. Reads it a second at a time: call it off the async threads.

@@ -70,6 +70,24 @@ impl Default for NumberSettings {
     }
 }
 
+impl NumberSettings {
+    /// What is spoken on this number, BCP 47: `language`, else what the name of a Google voice holds (`en-GB` of
+    /// `Google.en-GB-Wavenet-A`), since callers answer in the language in which they are greeted. `None`: nothing says.
+    #[must_use]
+    pub fn spoken_language(&self) -> Option<&str> {
+        self.language
+            .as_deref()
+            .or_else(|| voice_language(self.voice.as_deref()?))
+    }
+}
+
+fn voice_language(voice: &str) -> Option<&str> {
+    let rest = voice.strip_prefix("Google.")?;
+    let mut dashes = rest.match_indices('-').map(|(at, _)| at);
+    dashes.next()?;
+    Some(&rest[..dashes.next()?])
+}
+
 // Phrases are names of people, and texts are nobody's business in a log: `Debug` shows what is set, not to what.
 impl fmt::Debug for NumberSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

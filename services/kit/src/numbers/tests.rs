@@ -542,6 +542,28 @@ async fn a_file_may_come_later_and_its_settings_outlive_it() {
     watched.stop().await;
 }
 
+#[test]
+fn callers_are_expected_to_speak_the_language_of_the_voice() {
+    let any_voice: Check = Arc::new(|_| Vec::new());
+    let spoken = |text: &str| {
+        let book = parse(text.as_bytes(), &any_voice).unwrap();
+        let settings = book.settings(&number("+97239999999"));
+        settings.spoken_language().map(str::to_owned)
+    };
+    assert_eq!(spoken("[default]\nrecord = true\n"), None);
+    assert_eq!(
+        spoken("[default]\nvoice = \"Google.en-GB-Wavenet-A\"\n").as_deref(),
+        Some("en-GB")
+    );
+    // A name without a language in it, and a language that is set.
+    assert_eq!(spoken("[default]\nvoice = \"Polly.Amy\"\n"), None);
+    assert_eq!(spoken("[default]\nvoice = \"Google.he\"\n"), None);
+    assert_eq!(
+        spoken("[default]\nvoice = \"Google.en-GB-Wavenet-A\"\nlanguage = \"he-IL\"\n").as_deref(),
+        Some("he-IL")
+    );
+}
+
 #[tokio::test]
 async fn whoever_follows_is_told_of_a_change() {
     let watched = Watched::start(Some(&greeting("one")));

@@ -22,6 +22,7 @@ use reqwest::header::{ACCEPT, HeaderValue};
 use reqwest::multipart::{Form, Part};
 use reqwest::{Client, RequestBuilder};
 use serde_json::Value;
+use tokio_util::sync::CancellationToken;
 
 use super::{Cause, Engine, EngineError, Recognised, RecognisedSegment, Request};
 use crate::audio::{Audio16k, SAMPLE_RATE_HZ};
@@ -45,6 +46,17 @@ const PIECES_AT_ONCE: usize = 2;
 const PROMPT_CHARS_MAX: usize = 300;
 /// Shortest piece that is sent, in samples: OpenAI refuses less than 0.1 s, in which nobody says a word.
 const SAMPLES_MIN: u64 = SAMPLE_RATE_HZ as u64 / 10;
+
+/// What a server says of its models.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Listing {
+    /// The model is among them, or the list says nothing of it; a key that is sent is accepted.
+    Good,
+    /// The model is not among them.
+    Lacks,
+    /// It does not say, and why, without an address.
+    Untold(String),
+}
 
 /// A server that transcribes.
 pub struct SpeechApi {
@@ -95,7 +107,12 @@ impl SpeechApi {
             .map_or_else(|| self.config.language.clone(), iso_639_1);
         let prompt = prompt(&request.phrases);
         let (audio, piece_max) = (Arc::clone(&request.audio), self.config.piece_max);
-        let pieces = blocking(move || audible_pieces(&audio, piece_max)).await?;
+        // Whatever ends this future ends looking for speech.
+        let stop = CancellationToken::new();
+        let _stop = stop.clone().drop_guard();
+        let pieces = blocking(move || audible_pieces(&audio, piece_max, &|| !stop.is_cancelled()))
+            .await?
+            .ok_or(EngineError::Cancelled)?;
         let count = (0..request.audio.channel_count())
             .map(|channel| pieces.iter().filter(|piece| piece.channel == channel).count())
             .max();
@@ -212,7 +229,10 @@ impl SpeechApi {
     }
 
     /// Asks the server for its models. Not every server knows the question, and lists are not to be relied on.
-    async fn check(&self) -> Result<(), EngineError> {
+    ///
+    /// # Errors
+    /// The server refuses the key.
+    pub async fn check(&self) -> Result<Listing, EngineError> {
         let request = self
             .http
             .get(format!("{}/models", self.config.base_url))
@@ -238,17 +258,11 @@ impl SpeechApi {
             }
         };
         match listed.await {
-            Ok(list) if lacks(&list, &self.config.model) => tracing::warn!(
-                model = self.config.model,
-                "the speech server does not list the model {} ({})",
-                self.config.model,
-                setting::MODEL
-            ),
-            Ok(_) => {}
-            Err(error) if error.class() == FailureClass::Credentials => return Err(failed(error)),
-            Err(error) => tracing::warn!("{}; it is asked all the same", error.about(SERVER)),
+            Ok(list) if lacks(&list, &self.config.model) => Ok(Listing::Lacks),
+            Ok(_) => Ok(Listing::Good),
+            Err(error) if error.class() == FailureClass::Credentials => Err(failed(error)),
+            Err(error) => Ok(Listing::Untold(error.about(SERVER))),
         }
-        Ok(())
     }
 }
 
@@ -264,7 +278,16 @@ impl Engine for SpeechApi {
 
     async fn prepare(&self) -> Result<(), EngineError> {
         if !self.checked.load(Ordering::Relaxed) {
-            self.check().await?;
+            match self.check().await? {
+                Listing::Good => {}
+                Listing::Lacks => tracing::warn!(
+                    model = self.config.model,
+                    "the speech server does not list the model {} ({})",
+                    self.config.model,
+                    setting::MODEL
+                ),
+                Listing::Untold(why) => tracing::warn!("{why}; it is asked all the same"),
+            }
             self.checked.store(true, Ordering::Relaxed);
         }
         Ok(())

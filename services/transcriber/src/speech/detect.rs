@@ -9,9 +9,9 @@ use super::features::Hop;
 /// 20 dB above it.
 const SILENCE: i16 = -7_200;
 /// How far a sound has to stand out of the noise.
-const ABOVE_NOISE: i16 = 500;
+const ABOVE_NOISE: i16 = 700;
 /// How far the first and last sounds of a stretch have to.
-const EDGE_ABOVE_NOISE: i16 = 350;
+const EDGE_ABOVE_NOISE: i16 = 400;
 /// How far a stretch is widened by them, in hops: 0.4 s.
 const EDGE_MAX: usize = 25;
 /// How far below the loudest sound near it something is still part of speech.
