@@ -153,7 +153,11 @@ impl OpenCalls {
             Event::RecordingDownloaded(_)
             | Event::TranscriptReady(_)
             | Event::SummaryReady(_)
-            | Event::StageFailed(_) => {}
+            | Event::StageFailed(_)
+            | Event::ReprocessRequested(_)
+            | Event::LeadUpdated(_)
+            | Event::CallErased(_)
+            | Event::EraseDone(_) => {}
         }
     }
 

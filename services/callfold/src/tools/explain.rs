@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use callfold_kit::config::{Environment, Settings};
-use callfold_schema::event::{EngineFailure, FailureClass, MissingReason};
+use callfold_schema::event::{EngineFailure, FailureClass, LeadAction, MissingReason};
 use callfold_schema::{CallSid, Event, Record};
 use jiff::tz::TimeZone;
 
@@ -203,6 +203,61 @@ pub fn sentence(record: &Record) -> String {
                 failed.attempts_max, failed.text
             )
         }
+        Event::ReprocessRequested(asked) => {
+            let with = asked.engine.as_ref().map_or(String::new(), |engine| {
+                format!(
+                    " with {}",
+                    named(engine, asked.model.as_deref().unwrap_or_default())
+                )
+            });
+            let part = asked
+                .campaign
+                .as_ref()
+                .map_or(String::new(), |campaign| format!(", a part of {campaign}"));
+            let held = if asked.hold {
+                "; the result is held for comparison"
+            } else {
+                ""
+            };
+            format!(
+                "{} asked for run {} from {} on{with}{part}{held}",
+                asked.by, asked.run, asked.from
+            )
+        }
+        Event::LeadUpdated(update) => format!("{} {}", update.by, did(&update.action)),
+        Event::CallErased(erased) => format!("{} erased the call ({})", erased.by, erased.why.token()),
+        Event::EraseDone(done) => format!(
+            "nothing is left of the call: {} events and {} audio files were deleted; Twilio: {}",
+            done.events,
+            done.blobs,
+            done.twilio.token()
+        ),
+    }
+}
+
+/// What a person did; the words they wrote stand on the card.
+fn did(action: &LeadAction) -> String {
+    match action {
+        LeadAction::Seen { seen: true } => "looked at it".to_owned(),
+        LeadAction::Seen { seen: false } => "marked it as not looked at".to_owned(),
+        LeadAction::Disposition { disposition } => format!("set it to {disposition}"),
+        LeadAction::Note { text } if text.trim().is_empty() => "took the note away".to_owned(),
+        LeadAction::Note { .. } => "wrote the note".to_owned(),
+        LeadAction::Assignee { assignee: Some(name) } => format!("gave it to {name}"),
+        LeadAction::Assignee { assignee: None } => "gave it to nobody".to_owned(),
+        LeadAction::Tags { tags } => format!("set {} tags", tags.len()),
+        LeadAction::Transcript {
+            recording_sid,
+            text: Some(_),
+        } => format!("corrected the transcript of {recording_sid}"),
+        LeadAction::Transcript {
+            recording_sid,
+            text: None,
+        } => format!("took the correction of {recording_sid} back"),
+        LeadAction::CallerName { .. } => "corrected the caller's name".to_owned(),
+        LeadAction::CallbackNumber { .. } => "corrected the number to call back at".to_owned(),
+        LeadAction::Adopt { run: Some(run) } => format!("chose run {run} to be shown"),
+        LeadAction::Adopt { run: None } => "left the choice of the run to the rule".to_owned(),
     }
 }
 

@@ -174,5 +174,9 @@ fn data(event: &Event) -> Result<serde_json::Value, serde_json::Error> {
         Event::TranscriptReady(data) => serde_json::to_value(data),
         Event::SummaryReady(data) => serde_json::to_value(data),
         Event::StageFailed(data) => serde_json::to_value(data),
+        Event::ReprocessRequested(data) => serde_json::to_value(data),
+        Event::LeadUpdated(data) => serde_json::to_value(data),
+        Event::CallErased(data) => serde_json::to_value(data),
+        Event::EraseDone(data) => serde_json::to_value(data),
     }
 }
