@@ -4,7 +4,7 @@
 //! shape of its spectrum changes all the time, syllable by syllable, with more in it than one or two lines. Steady
 //! noise and hum do not stand out or do not change, tones of telephones are lines, chords stay for a while. This is a
 //! gate and not a judge: a doubtful sound counts as speech, and what a model makes of it is looked at again
-//! ([`crate::filter`]).
+//! (`filter.rs`).
 //!
 //! A channel is read once, a few seconds at a time. What is kept of it while it is looked at is some 20 bytes each 16 ms:
 //! 18 MB for four hours.

@@ -138,10 +138,10 @@ impl Levels {
 fn tone(hops: &[Hop], loud: &[bool]) -> Vec<bool> {
     let mut tone = vec![false; hops.len()];
     let mut run = 0;
-    for at in 0..=hops.len() {
-        let goes_on = hops
-            .get(at)
-            .is_some_and(|hop| loud[at] && hop.lines >= TONE_LINES && hop.change <= TONE_CHANGE);
+    let is_line = |(hop, loud): (&Hop, &bool)| *loud && hop.lines >= TONE_LINES && hop.change <= TONE_CHANGE;
+    // What stands behind the last hop ends a run as well.
+    let runs = hops.iter().zip(loud).map(is_line).chain([false]);
+    for (at, goes_on) in runs.enumerate() {
         if goes_on {
             run += 1;
             continue;
