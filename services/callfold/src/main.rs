@@ -9,6 +9,7 @@ use callfold::{role, tools, up};
 use clap::Parser;
 
 fn main() -> ExitCode {
+    callfold_kit::memory::give_back_large_blocks();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(asked) => {

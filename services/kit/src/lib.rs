@@ -12,6 +12,7 @@ pub mod config;
 pub mod health;
 pub mod http;
 pub mod lifecycle;
+pub mod memory;
 pub mod metric;
 pub mod numbers;
 pub mod secret;

@@ -81,10 +81,11 @@ impl Handler {
             None => Arc::default(),
         };
         // A number may keep its calls from engines; then it is not helped by others.
-        let order = Some(&*number.engines).filter(|engines| !engines.is_empty());
+        let allowed = Some(&number.engines).filter(|engines| !engines.is_empty());
+        let order = allowed.map(|engines| &**engines);
         // Before anything is fetched: many may wait here, and look again and again.
         if chain.is_empty(order) {
-            return Err(no_engine());
+            return Err(no_engine(allowed));
         }
         if let Some(error) = chain.resting(order) {
             return Err(self.failed(job, error));
@@ -162,7 +163,7 @@ impl Handler {
     fn failed(&self, job: &Job, error: ChainError) -> Outcome {
         let failure = Failure::new(error.class(), error.to_string());
         let (failed, outlook) = match error {
-            ChainError::NoEngine => return no_engine(),
+            ChainError::NoEngine => return no_engine(None),
             // Being told to stop is no failure of the recording: nothing is counted.
             ChainError::Cancelled => {
                 return Outcome::Waiting {
@@ -229,9 +230,17 @@ impl StageHandler for Handler {
     }
 }
 
-fn no_engine() -> Outcome {
+/// `order`: the engines that the call's number allows, where it allows some only.
+fn no_engine(order: Option<&Arc<[String]>>) -> Outcome {
+    let text = match order {
+        None => ChainError::NoEngine.to_string(),
+        Some(order) => format!(
+            "its number allows only engines that are not here: {}",
+            order.join(", ")
+        ),
+    };
     Outcome::Waiting {
-        text: ChainError::NoEngine.to_string(),
+        text,
         after: NO_MODEL_DELAY,
     }
 }

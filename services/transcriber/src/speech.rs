@@ -67,19 +67,24 @@ pub fn pieces(audio: &Audio16k, max: Duration) -> io::Result<Vec<Piece>> {
     Ok(plan(audio, max, &|| true)?.unwrap_or_default().pieces)
 }
 
-/// As [`pieces`], for engines that judge by themselves whether somebody speaks: a channel that is heard and in which no
+/// As [`plan`], for engines that judge by themselves whether somebody speaks: a channel that is heard and in which no
 /// speech is told from the noise is cut by time, without what is silent. Whoever cannot be told from the noise is then
-/// heard by an engine all the same. `None`: `go_on` said no; it is asked every few seconds of audio.
+/// heard by an engine all the same; a channel without speech in the plan is such a one. `None`: `go_on` said no; it is
+/// asked every few seconds of audio.
 ///
 /// # Errors
 /// The samples cannot be read.
-pub fn audible_pieces(
+pub(crate) fn audible_plan(
     audio: &Audio16k,
     max: Duration,
     go_on: &dyn Fn() -> bool,
-) -> io::Result<Option<Vec<Piece>>> {
+) -> io::Result<Option<Plan>> {
     let mut found = Vec::new();
-    let Some(Plan { pieces: spoken, .. }) = plan(audio, max, go_on)? else {
+    let Some(Plan {
+        pieces: spoken,
+        speech,
+    }) = plan(audio, max, go_on)?
+    else {
         return Ok(None);
     };
     let step = (max.as_millis() * u128::from(SAMPLE_RATE_HZ) / 1000).max(1);
@@ -101,7 +106,10 @@ pub fn audible_pieces(
     }
     found.extend(spoken);
     found.sort_by_key(|piece| (piece.frames.start, piece.channel));
-    Ok(Some(found))
+    Ok(Some(Plan {
+        pieces: found,
+        speech,
+    }))
 }
 
 /// Whether nothing is heard in a piece. Reads it a second at a time: call it off the async threads.

@@ -144,6 +144,31 @@ pub struct Book {
 }
 
 impl Book {
+    /// What holds for a call of which nobody knows the number: `[default]`, with those engines only that every number
+    /// allows, since it may be one that keeps its calls from others. Where they have none in common it is the engine that
+    /// runs here: what it hears goes nowhere.
+    #[must_use]
+    pub fn unknown(&self) -> Arc<NumberSettings> {
+        let restricted = |settings: &&Arc<NumberSettings>| !settings.engines.is_empty();
+        if self.numbers.values().all(|settings| settings.engines.is_empty()) {
+            return Arc::clone(&self.default);
+        }
+        let mut engines: Vec<String> = match &*self.default.engines {
+            [] => settings::ENGINES.map(str::to_owned).to_vec(),
+            engines => engines.to_vec(),
+        };
+        for settings in self.numbers.values().filter(restricted) {
+            engines.retain(|engine| settings.engines.contains(engine));
+        }
+        if engines.is_empty() {
+            engines.push(settings::LOCAL_ENGINE.to_owned());
+        }
+        Arc::new(NumberSettings {
+            engines: engines.into(),
+            ..NumberSettings::clone(&self.default)
+        })
+    }
+
     /// The settings of a number.
     #[must_use]
     pub fn settings(&self, to: &PhoneNumber) -> &Arc<NumberSettings> {

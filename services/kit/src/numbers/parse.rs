@@ -296,6 +296,10 @@ impl Section {
                 .as_bool()
                 .map(Value::Flag)
                 .ok_or_else(|| "must be true or false".to_owned()),
+            // Nobody who writes an empty list means all engines, which is what leaving it out means.
+            Form::Engines if value.get_ref().as_array().is_some_and(|list| list.is_empty()) => {
+                Err("names no engine: leave it out to have all of them".to_owned())
+            }
             Form::Engines => list(value, ENGINES.len(), notes, engine).map(Value::List),
             Form::Phrases => list(value, PHRASES_MAX, notes, phrase).map(Value::List),
         };

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 /// The speech engines that a number can name, in the order in which they are asked where nothing is said.
 pub const ENGINES: [&str; 3] = ["google", "whisper", "openai"];
+/// The one of them that sends nothing anywhere.
+pub(super) const LOCAL_ENGINE: &str = "whisper";
 /// Longest `business_name`, in characters.
 pub const BUSINESS_NAME_CHARS_MAX: usize = 200;
 /// Most entries of `phrases`.

@@ -222,6 +222,10 @@ fn each_mistake_is_told_with_its_line_and_column() {
             &["1:26 `retention_days` must be a whole number from 1 to 36500"],
         ),
         (
+            "default.engines = []",
+            &["1:19 `engines` names no engine: leave it out to have all of them"],
+        ),
+        (
             "default.engines = \"google\"",
             &["1:19 `engines` must be a list of texts: [\"…\", \"…\"]"],
         ),
@@ -540,6 +544,36 @@ async fn a_file_may_come_later_and_its_settings_outlive_it() {
         watched.refused("is gone").await;
     }
     watched.stop().await;
+}
+
+#[test]
+fn a_call_to_nobody_knows_which_number_goes_to_engines_that_all_numbers_allow() {
+    let engines = |text: &str| book(text).unknown().engines.to_vec();
+    let numbers = |engines: [&str; 2]| {
+        let [one, other] = engines;
+        format!(
+            "[numbers.\"+97231111111\"]\nengines = {one}\n[numbers.\"+97232222222\"]\nengines = {other}\n\
+             [numbers.\"+97233333333\"]\ngreeting = \"free\"\n"
+        )
+    };
+    assert!(
+        engines("[default]\ngreeting = \"x\"\n").is_empty(),
+        "as the environment says"
+    );
+    assert!(engines("[numbers.\"+97233333333\"]\ngreeting = \"free\"\n").is_empty());
+    let both = numbers([
+        "[\"openai\", \"whisper\"]",
+        "[\"google\", \"whisper\", \"openai\"]",
+    ]);
+    assert_eq!(engines(&both), ["whisper", "openai"]);
+    let default = format!("[default]\nengines = [\"openai\", \"google\", \"whisper\"]\n{both}");
+    assert_eq!(engines(&default), ["openai", "whisper"]);
+    let none = numbers(["[\"google\"]", "[\"openai\"]"]);
+    assert_eq!(engines(&none), ["whisper"], "what it hears goes nowhere");
+    // Everything else is that of [default].
+    let unknown =
+        book("[default]\ngreeting = \"d\"\n[numbers.\"+97231111111\"]\nengines = [\"whisper\"]\n").unknown();
+    assert_eq!(unknown.greeting.as_deref(), Some("d"));
 }
 
 #[test]

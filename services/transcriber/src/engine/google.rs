@@ -37,7 +37,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Engine, EngineError, Recognised, Request};
 use crate::audio::Audio16k;
-use crate::speech::{Piece, audible_pieces, is_silent};
+use crate::speech::{Piece, audible_plan, is_silent};
 use answer::Heard;
 use config::{domain_language, google_language};
 
@@ -271,9 +271,10 @@ async fn spoken_pieces(audio: &Arc<Audio16k>) -> Result<(u32, Vec<Piece>), Engin
     let found = off_the_threads(move || {
         let is_short = u128::from(audio.duration_ms()) <= WHOLE_MAX.as_millis();
         let max = if is_short { WHOLE_MAX } else { PIECE_MAX };
-        let Some(cut) = audible_pieces(&audio, max, &|| !stop.is_cancelled())? else {
+        let Some(plan) = audible_plan(&audio, max, &|| !stop.is_cancelled())? else {
             return Ok(None);
         };
+        let cut = plan.pieces;
         let count = u32::try_from(cut.len()).unwrap_or(u32::MAX).max(1);
         let mut spoken = Vec::new();
         for piece in cut {

@@ -26,7 +26,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Cause, Engine, EngineError, Recognised, RecognisedSegment, Request};
 use crate::audio::{Audio16k, SAMPLE_RATE_HZ};
-use crate::speech::{Piece, audible_pieces, is_silent};
+use crate::filter;
+use crate::speech::{Piece, Plan, audible_plan, is_silent};
 
 mod answer;
 mod config;
@@ -110,17 +111,25 @@ impl SpeechApi {
         // Whatever ends this future ends looking for speech.
         let stop = CancellationToken::new();
         let _stop = stop.clone().drop_guard();
-        let pieces = blocking(move || audible_pieces(&audio, piece_max, &|| !stop.is_cancelled()))
-            .await?
-            .ok_or(EngineError::Cancelled)?;
+        let plan = blocking(move || audible_plan(&audio, piece_max, &|| !stop.is_cancelled()));
+        let Plan { pieces, speech } = plan.await?.ok_or(EngineError::Cancelled)?;
+        let is_doubtful = |channel: u8| speech.get(usize::from(channel)).is_none_or(Vec::is_empty);
         let count = (0..request.audio.channel_count())
             .map(|channel| pieces.iter().filter(|piece| piece.channel == channel).count())
             .max();
         let mut heard: Vec<(usize, Vec<RecognisedSegment>)> = iter(pieces.into_iter().enumerate())
             .map(|(at, piece)| {
                 let (language, prompt) = (language.as_str(), prompt.as_deref());
+                let span = Span {
+                    channel: piece.channel,
+                    start_ms: piece.start_ms(),
+                    end_ms: piece.frames.end * 1000 / u64::from(SAMPLE_RATE_HZ),
+                    is_doubtful: is_doubtful(piece.channel),
+                };
                 async move {
-                    let segments = self.hear_piece(&request.audio, piece, language, prompt).await?;
+                    let segments = self
+                        .hear_piece(&request.audio, piece, span, language, prompt)
+                        .await?;
                     Ok::<_, EngineError>((at, segments))
                 }
             })
@@ -129,7 +138,18 @@ impl SpeechApi {
             .try_collect()
             .await?;
         heard.sort_by_key(|(at, _)| *at);
-        let mut segments: Vec<_> = heard.into_iter().flat_map(|(_, segments)| segments).collect();
+        let mut channels: Vec<Vec<RecognisedSegment>> = speech.iter().map(|_| Vec::new()).collect();
+        for segment in heard.into_iter().flat_map(|(_, segments)| segments) {
+            if let Some(segments) = channels.get_mut(usize::from(segment.channel)) {
+                segments.push(segment);
+            }
+        }
+        // Mostly a whisper model answers, and invents as whisper does.
+        let mut segments: Vec<_> = channels
+            .into_iter()
+            .zip(&speech)
+            .flat_map(|(segments, speech)| filter::without_inventions(segments, speech))
+            .collect();
         segments.sort_by_key(|segment| (segment.start_ms, segment.channel));
         Ok(Recognised {
             language,
@@ -146,14 +166,10 @@ impl SpeechApi {
         &self,
         audio: &Arc<Audio16k>,
         piece: Piece,
+        span: Span,
         language: &str,
         prompt: Option<&str>,
     ) -> Result<Vec<RecognisedSegment>, EngineError> {
-        let span = Span {
-            channel: piece.channel,
-            start_ms: piece.start_ms(),
-            end_ms: piece.frames.end * 1000 / u64::from(SAMPLE_RATE_HZ),
-        };
         let audio = Arc::clone(audio);
         let wav = blocking(move || {
             if piece.frames.end - piece.frames.start < SAMPLES_MIN || is_silent(&audio, &piece)? {

@@ -11,7 +11,7 @@ use callfold_kit::health::Health;
 use callfold_kit::lifecycle::Lifecycle;
 use callfold_kit::stage::StagePolicy;
 use callfold_kit::testing::{TestNats, all_records, publish, wait_for};
-use callfold_schema::{CallSid, Key, NewEvent, Record, RecordingSid, Run, UnixMillis};
+use callfold_schema::{CallSid, Key, NewEvent, PhoneNumber, Record, RecordingSid, Run, UnixMillis};
 use tokio_util::sync::CancellationToken;
 
 use super::*;
@@ -418,6 +418,28 @@ fn as_long_as_the_number_is_not_known_no_engine_is_asked() {
     // Asking again mends nothing for ever.
     let outcome = unknown_number(CalledError::Unreadable);
     assert!(matches!(outcome, Outcome::Retry(_)), "{outcome:?}");
+}
+
+#[test]
+fn engines_that_numbers_allow_alone_and_that_are_not_here_are_named() {
+    let numbers = |engines: &[&str]| callfold_kit::numbers::NumberSettings {
+        engines: engines.iter().map(|engine| (*engine).to_owned()).collect(),
+        ..Default::default()
+    };
+    let book = |of_one: &[&str]| callfold_kit::numbers::Book {
+        numbers: [(PhoneNumber("+97231111111".to_owned()), Arc::new(numbers(of_one)))].into(),
+        ..Default::default()
+    };
+    let chain = Chain::new(vec![whisper()]);
+    assert!(crate::absent(&book(&[]), &chain).is_empty());
+    assert!(crate::absent(&book(&["google", "whisper"]), &chain).is_empty());
+    let absent = crate::absent(&book(&["google", "openai"]), &chain);
+    assert_eq!(Vec::from_iter(absent), ["google", "openai"]);
+    let allowed: Arc<[String]> = Arc::new(["google".to_owned()]);
+    assert!(matches!(
+        no_engine(Some(&allowed)),
+        Outcome::Waiting { text, .. } if text == "its number allows only engines that are not here: google"
+    ));
 }
 
 #[tokio::test]
