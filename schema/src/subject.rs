@@ -22,6 +22,14 @@ pub const BUCKET_SESSIONS: &str = "sessions";
 /// was answered so, in decimal.
 pub const BUCKET_REDELIVERIES: &str = "redeliveries";
 
+/// Key-value bucket: campaigns of re-runs, what each asks for and how far it is.
+pub const BUCKET_CAMPAIGNS: &str = "campaigns";
+/// Key-value bucket: hash of a request's `Idempotency-Key` → the run it asked for.
+pub const BUCKET_REQUESTS: &str = "requests";
+
+/// The name of the durable consumer that begins re-runs.
+pub const STARTER_CONSUMER: &str = "reprocess_again";
+
 /// The subject token of the kind.
 pub const HEADER_KIND: &str = "Callfold-Kind";
 /// The version of the payload, a decimal number.

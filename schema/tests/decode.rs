@@ -364,6 +364,15 @@ fn a_key_has_one_spelling() {
 }
 
 #[test]
+fn a_runs_number_grows_with_time_and_stays_exact() {
+    let at = |ms, random| Run::mint(UnixMillis(ms), random);
+    assert_eq!(at(1_795_341_600_000, 42), Run(1_795_341_600_000_042));
+    assert!(at(1_795_341_600_001, 0) > at(1_795_341_600_000, 60_999));
+    assert_eq!(at(0, 0), Run(1));
+    assert_eq!(at(i64::MAX, 0), Run(Run::BOUND - 1));
+}
+
+#[test]
 fn a_subject_splits_into_five_tokens_or_not_at_all() {
     let raw = RawSubject::split("calls.CA1.call_ended.new.0").expect("splits");
     assert_eq!(

@@ -21,5 +21,6 @@ mod pipeline;
 mod privacy;
 mod redelivery;
 mod replay;
+mod rerun;
 mod shutdown;
 mod summary;

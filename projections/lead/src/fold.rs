@@ -2,6 +2,7 @@
 
 mod person;
 mod rerun;
+mod result;
 
 use std::collections::BTreeMap;
 
@@ -13,6 +14,7 @@ use callfold_schema::{Event, PhoneNumber, RecordingSid, Run, Stage, UnixMillis};
 
 use self::person::Person;
 use self::rerun::{Shown, select_run};
+pub use self::result::{RunResult, RunTranscript, corrections, run_result};
 use crate::lead::{
     CallInfo, CallerInfo, Engines, FailedEngine, Lead, LeadRecording, LeadSegment, NoMessage,
     NoMessageReason, OutputRuns, RecordingState, StageState, StageView, Stages, Status,

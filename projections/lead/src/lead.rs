@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use callfold_schema::event::{Disposition, FailureClass, MissingReason, Speaker, Urgency};
+use callfold_schema::event::{Disposition, FailureClass, MissingReason, RerunInput, Speaker, Urgency};
 use callfold_schema::{CallSid, PhoneNumber, RecordingSid, Run, Stage, UnixMillis};
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -552,6 +552,26 @@ impl Lead {
     /// The hash of everything but the position.
     pub fn hash(&self) -> Result<RowHash, serde_json::Error> {
         self.to_row().map(|(_, hash)| hash)
+    }
+
+    /// What a re-run from this stage on takes for each recording; those without anything to begin with are left out.
+    pub fn rerun_inputs(&self, from: Stage) -> Vec<RerunInput> {
+        let input = |recording: &LeadRecording| {
+            let (run, corrected) = match from {
+                Stage::Download => (
+                    (recording.state == RecordingState::Ready).then_some(Run::FIRST)?,
+                    None,
+                ),
+                Stage::Transcribe => (recording.runs.download?, None),
+                Stage::Summarize => (recording.runs.transcribe?, recording.corrected),
+            };
+            Some(RerunInput {
+                recording_sid: recording.recording_sid.clone(),
+                run,
+                corrected,
+            })
+        };
+        self.recordings.iter().filter_map(input).collect()
     }
 
     /// One of the recordings.

@@ -14,7 +14,7 @@ mod state;
 mod tests;
 
 pub use callfold_schema::event::Disposition;
-pub use fold::lead_view;
+pub use fold::{RunResult, RunTranscript, corrections, lead_view, run_result};
 pub use lead::{
     CallInfo, CallerInfo, Engines, FailedEngine, Lead, LeadRecording, LeadRun, LeadSegment, Moment,
     NoMessage, NoMessageReason, OutputRuns, RecordingState, Rerun, RerunState, RowHash, StageState,

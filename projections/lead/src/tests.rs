@@ -15,7 +15,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use crate::lead::{NoMessageReason, RecordingState, RerunState, StageState, Status};
-use crate::{Lead, LeadState, lead_view};
+use crate::{Lead, LeadState, corrections, lead_view, run_result};
 
 const CALL: &str = "CA_test";
 const T0: i64 = 1_795_341_600_000;
@@ -1066,6 +1066,60 @@ fn of_an_erased_call_nothing_is_left_but_where_it_stood() {
         ("", 0, None)
     );
     assert!(!given(&events[..5]).transcript.unwrap().is_empty());
+}
+
+#[test]
+fn the_results_of_two_runs_stand_side_by_side_without_what_people_corrected() {
+    let run = run_at(100);
+    let mut events = [
+        vec![started(0)],
+        processed("RE1", 10),
+        rerun(100, run, true, "חדש"),
+    ]
+    .concat();
+    events.push(updated(
+        200,
+        1,
+        LeadAction::Transcript {
+            recording_sid: re("RE1"),
+            text: Some(" מה שנאמר ".into()),
+        },
+    ));
+    let state = state(&events);
+    let of = |run| run_result(&state, Run(run)).unwrap().unwrap();
+    let (first, second) = (of(0), of(run));
+    assert_eq!(
+        (first.transcript.as_str(), second.transcript.as_str()),
+        ("שלום, יש נזילה", "חדש")
+    );
+    assert_eq!(second.summary_title.as_deref(), Some("חדש"));
+    assert!(first.transcripts[0].own && second.transcripts[0].own);
+    assert_eq!(run_result(&state, Run(5)).unwrap(), None);
+    let corrected = corrections(&state).unwrap();
+    assert_eq!(corrected.get(&re("RE1")).map(String::as_str), Some("מה שנאמר"));
+    let lead = lead_view(&state).unwrap();
+    assert_eq!(
+        lead.rerun_inputs(Stage::Summarize),
+        [RerunInput {
+            recording_sid: re("RE1"),
+            run: Run::FIRST,
+            corrected: Some(1)
+        }]
+    );
+    assert_eq!(lead.rerun_inputs(Stage::Transcribe)[0].corrected, None);
+    // A copied transcript is nobody's own work.
+    let copy = run_at(300);
+    let mut events = events;
+    events.push(asked(300, copy, Stage::Summarize, false, &["RE1"]));
+    events.push(transcript(301, "RE1", copy, "מה שנאמר"));
+    events.push(summary(302, "RE1", copy, "אחר"));
+    let result = run_result(&self::state(&events), Run(copy)).unwrap().unwrap();
+    assert!(!result.transcripts[0].own);
+    assert!(
+        given(&[started(0), ready(1, "RE1")])
+            .rerun_inputs(Stage::Transcribe)
+            .is_empty()
+    );
 }
 
 /// What a person could do, in one of several ways.

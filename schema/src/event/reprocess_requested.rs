@@ -33,7 +33,7 @@ pub struct ReprocessRequestedV1 {
     pub by: String,
     /// Why, in words of the one who asked.
     pub why: Option<String>,
-    /// The engine of the first stage, by its name (`whisper`); `None`: as the settings say.
+    /// The engine of the first stage that has engines, by its name (`whisper`); `None`: as the settings say.
     pub engine: Option<String>,
     /// The model of that engine; `None`: as the settings say.
     pub model: Option<String>,
@@ -45,6 +45,25 @@ pub struct ReprocessRequestedV1 {
     pub hold: bool,
     /// What is run again, each recording once.
     pub inputs: Vec<RerunInputV1>,
+}
+
+impl ReprocessRequestedV1 {
+    /// The stage that engine and model are meant for: the first one that works again and has engines.
+    pub fn engine_stage(&self) -> Stage {
+        match self.from {
+            Stage::Download | Stage::Transcribe => Stage::Transcribe,
+            Stage::Summarize => Stage::Summarize,
+        }
+    }
+
+    /// The engine and the model that a stage is to work with, where they were asked for.
+    pub fn wish(&self, stage: Stage) -> (Option<&str>, Option<&str>) {
+        if stage == self.engine_stage() {
+            (self.engine.as_deref(), self.model.as_deref())
+        } else {
+            (None, None)
+        }
+    }
 }
 
 // The words of people stay out of logs.

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use url::Url;
 
 use crate::tools::model::fetch::HUB;
@@ -51,6 +51,15 @@ pub enum Command {
     Events(EventsArgs),
     /// Tell the story of one call in plain words.
     Explain(ExplainArgs),
+    /// Run stages again over many calls, a campaign: counted and estimated first, at a rate, paused and resumed at will.
+    ///
+    /// `callfold reprocess --from transcribe --since 2026-11-01 --engine google --hold`, then `callfold reprocess list`. What was
+    /// there stays: results are a run of their own. They replace what is shown, or with --hold wait for `callfold adopt`.
+    Reprocess(Box<ReprocessArgs>),
+    /// Choose by a rule which run of a campaign's calls is shown, or take that back.
+    Adopt(AdoptArgs),
+    /// Print how far engines are from what people heard: word error rates over corrected transcripts.
+    Accuracy(AccuracyArgs),
     /// Speech models: which there are, fetch one, choose the one to use.
     ///
     /// For real calls: `callfold model fetch ivrit-turbo && callfold model use ivrit-turbo`, and `callfold model fetch vad`.
@@ -195,6 +204,147 @@ pub struct ExplainArgs {
     pub data: DataArgs,
     /// The call (CA…).
     pub call_sid: String,
+}
+
+/// `reprocess`
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct ReprocessArgs {
+    /// What to do with campaigns that are there.
+    #[command(subcommand)]
+    pub command: Option<ReprocessCommand>,
+    /// The data folder, whose run.json tells where the running system is.
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// The first stage that works again; the later ones follow.
+    #[arg(long, value_name = "STAGE", value_parser = ["download", "transcribe", "summarize"])]
+    pub from: Option<String>,
+    /// Calls of this day or moment and later (2026-11-22, or RFC 3339).
+    #[arg(long, value_name = "MOMENT")]
+    pub since: Option<String>,
+    /// Calls before this moment, or of this day and before.
+    #[arg(long, value_name = "MOMENT")]
+    pub until: Option<String>,
+    /// Calls to this number of ours, as it stands on the card.
+    #[arg(long, value_name = "NUMBER")]
+    pub number: Option<String>,
+    /// Leads that are so: processed, failed, no_message, …; separated by commas.
+    #[arg(long, value_name = "STATUS", value_delimiter = ',')]
+    pub status: Vec<String>,
+    /// The engine of the first stage that has engines; without it as the settings say.
+    #[arg(long, value_name = "NAME")]
+    pub engine: Option<String>,
+    /// The engine's model.
+    #[arg(long, value_name = "NAME", requires = "engine")]
+    pub model: Option<String>,
+    /// What the model that summarises is told besides.
+    #[arg(long, value_name = "TEXT")]
+    pub prompt: Option<String>,
+    /// Why; stands in the story of each call.
+    #[arg(long, value_name = "TEXT")]
+    pub why: Option<String>,
+    /// Hold the results for comparison instead of showing them.
+    #[arg(long)]
+    pub hold: bool,
+    /// How many calls are asked for in a second, at most.
+    #[arg(long, default_value_t = 2.0, value_name = "PER_SECOND")]
+    pub rate: f64,
+    /// Count and estimate only.
+    #[arg(long)]
+    pub only_count: bool,
+}
+
+/// What to do with campaigns.
+#[derive(Debug, Subcommand)]
+pub enum ReprocessCommand {
+    /// Print all campaigns.
+    List(CampaignsArgs),
+    /// Print one campaign.
+    Show(CampaignArgs),
+    /// Ask for no further calls until it is resumed.
+    Pause(CampaignArgs),
+    /// Go on.
+    Resume(CampaignArgs),
+    /// Ask for no further calls, ever; what was asked for goes on.
+    Abort(CampaignArgs),
+}
+
+/// All campaigns.
+#[derive(Debug, Args)]
+pub struct CampaignsArgs {
+    /// The data folder, whose run.json tells where the running system is.
+    #[command(flatten)]
+    pub data: DataArgs,
+}
+
+/// One campaign.
+#[derive(Debug, Args)]
+pub struct CampaignArgs {
+    /// The data folder, whose run.json tells where the running system is.
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// Its id (c…).
+    pub id: String,
+}
+
+/// By which rule a run is chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum AdoptRule {
+    /// Where it is nearer to what a person heard; other calls are left as they are.
+    LowerWer,
+    /// Where its transcript has more words.
+    Longer,
+    /// Wherever it is complete.
+    Always,
+    /// Back to the run that was shown before.
+    Revert,
+}
+
+/// `adopt`
+#[derive(Debug, Args)]
+pub struct AdoptArgs {
+    /// The data folder, whose run.json tells where the running system is.
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// The campaign (c…).
+    #[arg(long, value_name = "ID")]
+    pub campaign: String,
+    /// Which of its calls show its result from now on.
+    #[arg(long, value_enum)]
+    pub rule: AdoptRule,
+    /// Count only.
+    #[arg(long)]
+    pub only_count: bool,
+}
+
+/// What word error rates are told by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum AccuracyBy {
+    /// The engine.
+    Engine,
+    /// The engine and its model.
+    Model,
+    /// The number that was called, and the engine.
+    Number,
+    /// The month of the call, and the engine.
+    Month,
+}
+
+/// `accuracy`
+#[derive(Debug, Args)]
+pub struct AccuracyArgs {
+    /// The data folder, whose run.json tells where the running system is.
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// Calls of this day or moment and later (2026-11-22, or RFC 3339).
+    #[arg(long, value_name = "MOMENT")]
+    pub since: Option<String>,
+    /// What the rates are told by.
+    #[arg(long, value_enum, default_value_t = AccuracyBy::Engine)]
+    pub by: AccuracyBy,
+    /// As JSON.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `model`

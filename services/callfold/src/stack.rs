@@ -379,6 +379,18 @@ impl Stack {
                 config.reconciler.clone(),
                 stage_deps(Role::Reconciler),
             );
+            let part = |name| StageDeps {
+                health: health.part(name, false),
+                ..deps.clone()
+            };
+            lifecycle.spawn(
+                "reruns",
+                callfold_reconciler::rerun::run_starter(bus.clone(), part("reruns")),
+            );
+            lifecycle.spawn(
+                "campaigns",
+                callfold_reconciler::rerun::run_campaigns(bus.clone(), part("campaigns")),
+            );
             lifecycle.spawn("reconciler", async move {
                 callfold_reconciler::run(bus, reconciler, deps).await
             });

@@ -20,6 +20,8 @@ pub mod stage;
 pub mod telemetry;
 #[cfg(feature = "testing")]
 pub mod testing;
+pub mod wer;
+pub mod work;
 
 pub use bus::Bus;
 pub use chain::chain;

@@ -5,7 +5,7 @@
 //! A transcript that is too long for one question is summarised in parts, then those are; where some of the parts fail, the
 //! offline summary of such a part takes its place.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use callfold_schema::event::FailureClass;
@@ -18,7 +18,7 @@ use crate::check::{self, Wrong};
 use crate::extractive::{self, Details};
 use crate::ground::Heard;
 use crate::handler::AskFirst;
-use crate::model::{ModelError, Question, Reply};
+use crate::model::{ChatModel, ModelError, Question, Reply};
 use crate::summary::Summary;
 use crate::{parts, prompt};
 
@@ -57,13 +57,16 @@ pub(crate) struct Spent {
 /// One transcript's way to its summary.
 pub(crate) struct Asker<'a> {
     ask_first: &'a AskFirst,
+    model: &'a Arc<dyn ChatModel>,
     spent: Mutex<Spent>,
 }
 
 impl<'a> Asker<'a> {
-    pub(crate) fn new(ask_first: &'a AskFirst) -> Self {
+    /// `model`: that of `ask_first`, or another one in its place.
+    pub(crate) fn new(ask_first: &'a AskFirst, model: &'a Arc<dyn ChatModel>) -> Self {
         Self {
             ask_first,
+            model,
             spent: Mutex::default(),
         }
     }
@@ -192,7 +195,7 @@ impl<'a> Asker<'a> {
             } else {
                 end
             };
-            let error = match timeout_at(until, self.ask_first.model.ask(&question)).await {
+            let error = match timeout_at(until, self.model.ask(&question)).await {
                 Err(_) => late(),
                 Ok(Err(error)) => error,
                 Ok(Ok(reply)) => {

@@ -2,7 +2,8 @@
 //!
 //! **Failures.** None of the model's failures fails the attempt: the offline summary takes its place at once, with the
 //! failure in `failed_engines`, so a card never waits for a model. A later re-run can replace it. The stage itself only
-//! fails when the process is stopped.
+//! fails when the process is stopped, or where a re-run asked for an engine: who compares models is not helped by the offline
+//! summary in place of one.
 //!
 //! **Duplicates.** A transcript may come again; the model is then asked again, and the first summary recorded stays.
 
@@ -19,7 +20,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::ask::{Asker, share};
 use crate::extractive::{self, Details};
 use crate::hints::{Hints, HintsFor, NoHints};
-use crate::model::ChatModel;
+use crate::model::{ChatModel, ModelError};
 use crate::prompt;
 use crate::summary::Summary;
 
@@ -62,31 +63,88 @@ impl Summarizer {
         Self { hints, ..self }
     }
 
+    /// What a re-run was asked for with, beside what stands in the settings.
+    fn wished(&self, job: &Job) -> Result<Wish<'_>, Failure> {
+        let settings = self.ask_first.as_ref();
+        let standard = |prompt| Wish {
+            model: settings.map(|settings| (settings, None)),
+            prompt,
+            is_strict: false,
+        };
+        let Some(request) = &job.request else {
+            return Ok(standard(None));
+        };
+        let (engine, model) = request.wish(Stage::Summarize);
+        let prompt = request.prompt.clone();
+        let missing = |text: &str| Err(Failure::new(FailureClass::NotFound, text));
+        match (engine, model, settings) {
+            (None, None, _) => Ok(standard(prompt)),
+            (Some(extractive::ENGINE), None, _) => Ok(Wish {
+                model: None,
+                prompt: None,
+                is_strict: true,
+            }),
+            (Some(extractive::ENGINE), Some(_), _) => missing("the offline summary has no models"),
+            (_, _, None) => missing("the engine that was asked for is not there: no chat model is set"),
+            (Some(engine), _, Some(settings)) if engine != settings.model.engine() => missing(
+                "the engine that was asked for is not there; there are: the chat model of the settings, extractive",
+            ),
+            (_, Some(model), Some(settings)) if model != settings.model.model() => {
+                match settings.model.named(model) {
+                    Some(named) => Ok(Wish {
+                        model: Some((settings, Some(named))),
+                        prompt,
+                        is_strict: true,
+                    }),
+                    None => missing("the engine has no model of the name that was asked for"),
+                }
+            }
+            (_, _, Some(settings)) => Ok(Wish {
+                model: Some((settings, None)),
+                prompt,
+                is_strict: true,
+            }),
+        }
+    }
+
     /// The summary of a text in which something was said; `None` when nothing was.
-    async fn summarize(&self, call: &CallSid, text: &str) -> Option<SummaryReady> {
+    async fn summarize(
+        &self,
+        call: &CallSid,
+        text: &str,
+        wish: Wish<'_>,
+    ) -> Result<Option<SummaryReady>, ModelError> {
         let began = Instant::now();
         // Also decides whether there is anything to summarise: a model makes something up for silence.
-        let (offline, by_rule) = extractive::summarize(text)?;
+        let Some((offline, by_rule)) = extractive::summarize(text) else {
+            return Ok(None);
+        };
         let mut failed_engines = Vec::new();
-        if let Some(ask_first) = &self.ask_first {
-            let (engine, model) = (ask_first.model.engine(), ask_first.model.model());
+        if let Some((ask_first, named)) = &wish.model {
+            let chat = named.as_ref().unwrap_or(&ask_first.model);
+            let (engine, model) = (chat.engine(), chat.model());
             let end = began + ask_first.budget;
             let looked_up = timeout_at(share(end, HINTS_PERCENT), self.hints.hints(call)).await;
-            let hints = looked_up.unwrap_or_else(|_| {
+            let mut hints = looked_up.unwrap_or_else(|_| {
                 tracing::warn!(
                     call.id = %call,
                     "what the business says of itself was not found in time; call {call} is summarised without it"
                 );
                 Hints::default()
             });
+            if let Some(wished) = wish.prompt {
+                // The newest wish first: what is too long is cut at its end.
+                let before = hints.prompt.map_or(String::new(), |before| format!("\n{before}"));
+                hints.prompt = Some(wished + &before);
+            }
             let system = prompt::system(&hints);
-            let asker = Asker::new(ask_first);
+            let asker = Asker::new(ask_first, chat);
             let told = asker.summarize(&system, text, &by_rule, end).await;
             let spent = asker.spent();
             match told {
                 Ok(told) => {
                     self.count(engine, "ok");
-                    return Some(SummaryReady {
+                    return Ok(Some(SummaryReady {
                         model: model.to_owned(),
                         prompt_version: prompt::PROMPT_VERSION,
                         parts: told.parts,
@@ -94,10 +152,13 @@ impl Summarizer {
                         tokens_in: spent.tokens_in,
                         tokens_out: spent.tokens_out,
                         ..event(told.summary, told.details, engine, Vec::new(), began)
-                    });
+                    }));
                 }
                 Err(error) => {
                     self.count(engine, error.class.token());
+                    if wish.is_strict {
+                        return Err(error);
+                    }
                     let tries = spent.tries;
                     tracing::warn!(
                         call.id = %call,
@@ -119,7 +180,13 @@ impl Summarizer {
             }
         }
         self.count(extractive::ENGINE, "ok");
-        Some(event(offline, by_rule, extractive::ENGINE, failed_engines, began))
+        Ok(Some(event(
+            offline,
+            by_rule,
+            extractive::ENGINE,
+            failed_engines,
+            began,
+        )))
     }
 
     fn count(&self, engine: &str, outcome: &str) {
@@ -145,12 +212,43 @@ impl StageHandler for Summarizer {
                 "the input is not a transcript",
             ));
         };
+        let wish = match self.wished(job) {
+            Ok(wish) => wish,
+            Err(failure) => return Outcome::Reject(failure),
+        };
         // Dropping a question to a model is harmless: it is asked again.
         tokio::select! {
             biased;
             () = job.cancel.cancelled() => Outcome::Waiting { text: "stopped".to_owned(), after: Duration::ZERO },
-            summary = self.summarize(&job.call_sid, &transcript.text) => summary.map_or(Outcome::Nothing, Outcome::done),
+            summary = self.summarize(&job.call_sid, &transcript.text, wish) => match summary {
+                Ok(summary) => summary.map_or(Outcome::Nothing, Outcome::done),
+                Err(error) => failed(error),
+            },
         }
+    }
+}
+
+/// With what a transcript is summarised.
+struct Wish<'a> {
+    /// The settings of the model to ask, and another model of the same server; `None`: only the offline summary.
+    model: Option<(&'a AskFirst, Option<Arc<dyn ChatModel>>)>,
+    /// What the model is told besides.
+    prompt: Option<String>,
+    /// Whether it was asked for by name: then nothing takes its place.
+    is_strict: bool,
+}
+
+/// The model that was asked for by name gave no summary.
+fn failed(error: ModelError) -> Outcome {
+    let failure = Failure {
+        class: error.class,
+        text: error.text,
+        after: error.retry_after,
+    };
+    if error.is_passing {
+        Outcome::Retry(failure)
+    } else {
+        Outcome::Reject(failure)
     }
 }
 

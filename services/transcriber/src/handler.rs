@@ -83,6 +83,10 @@ impl Handler {
         // A number may keep its calls from engines; then it is not helped by others.
         let allowed = Some(&number.engines).filter(|engines| !engines.is_empty());
         let order = allowed.map(|engines| &**engines);
+        let wished = self.wished(job, order)?;
+        let order = wished
+            .as_ref()
+            .map_or(order, |engine| Some(std::slice::from_ref(engine)));
         // Before anything is fetched: many may wait here, and look again and again.
         if chain.is_empty(order) {
             return Err(no_engine(allowed));
@@ -108,6 +112,43 @@ impl Handler {
         self.count_failed(&answer.failed);
         self.count(&answer.engine, "done", answer.elapsed_ms);
         Ok(transcript(answer, audio_ms, channels, millis(started.elapsed())))
+    }
+
+    /// The engine that a re-run was asked for with. One that is not there, may not be asked, or has another model fails this
+    /// run for good: somebody who compares engines is not helped by another one's answer.
+    fn wished(&self, job: &Job, order: Option<&[String]>) -> Result<Option<String>, Outcome> {
+        let Some(request) = &job.request else {
+            return Ok(None);
+        };
+        let (engine, model) = request.wish(Stage::Transcribe);
+        let refuse = |class, text: String| Err(Outcome::Reject(Failure::new(class, text)));
+        let chain = &self.parts.chain;
+        let Some(engine) = engine else {
+            return match model {
+                None => Ok(None),
+                Some(_) => refuse(
+                    FailureClass::NotAllowed,
+                    "a model was asked for without its engine".to_owned(),
+                ),
+            };
+        };
+        let Some(found) = chain.engines().find(|found| found.name() == engine) else {
+            let known: Vec<&str> = chain.engines().map(|engine| engine.name()).collect();
+            let text = format!(
+                "the engine that was asked for is not there; there are: {}",
+                known.join(", ")
+            );
+            return refuse(FailureClass::NotFound, text);
+        };
+        if order.is_some_and(|order| !order.iter().any(|name| name == engine)) {
+            let text = format!("the settings of the number keep its calls from {engine}");
+            return refuse(FailureClass::NotAllowed, text);
+        }
+        if model.is_some_and(|model| model != found.model()) {
+            let text = format!("{engine} has the model {}, not the one asked for", found.model());
+            return refuse(FailureClass::NotFound, text);
+        }
+        Ok(Some(engine.to_owned()))
     }
 
     /// The recording's samples.

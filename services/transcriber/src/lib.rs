@@ -29,8 +29,8 @@ pub mod model_choice;
 pub mod speech;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
-pub mod wer;
 
+pub use callfold_kit::wer;
 pub use config::TranscriberConfig;
 pub use handler::Handler;
 

@@ -67,6 +67,11 @@ impl<'a> Person<'a> {
         self.texts.get(recording).map(|(_, text)| *text)
     }
 
+    /// All corrected texts.
+    pub(super) fn texts(&self) -> impl Iterator<Item = (&'a RecordingSid, &'a str)> {
+        self.texts.iter().map(|(sid, (_, text))| (*sid, *text))
+    }
+
     /// Puts it on the card, over what the summary found.
     pub(super) fn tell(&self, lead: &mut Lead) {
         lead.disposition = self.disposition.unwrap_or(Disposition::Open);

@@ -25,6 +25,14 @@ pub(super) struct Shown {
 }
 
 impl Shown {
+    /// Lays a run over the others, complete or not.
+    pub(super) fn lay(&mut self, run: Run) {
+        if !self.laid.contains(&run) {
+            self.laid.push(run);
+        }
+        self.run = run;
+    }
+
     pub(super) fn outputs<'a>(&self, recording: &'a RecordingFacts) -> Outputs<'a> {
         let mut outputs = Outputs::default();
         for run in &self.laid {
@@ -62,7 +70,7 @@ pub(super) fn select_run(
             let rerun = rerun_view(facts, run);
             views.push(run_view(facts, run, rerun.state));
             waiting = Some(rerun);
-        } else if may_be_shown(run, held, adopted) {
+        } else if may_be_shown(facts, run, held, adopted) {
             shown.run = run;
             shown.laid.push(run);
             views.push(run_view(facts, run, RerunState::Done));
@@ -82,19 +90,25 @@ pub(super) fn select_run(
     (shown, views, waiting)
 }
 
-fn may_be_shown(run: Run, held: bool, adopted: Option<(Run, UnixMillis)>) -> bool {
+fn may_be_shown(facts: &Facts, run: Run, held: bool, adopted: Option<(Run, UnixMillis)>) -> bool {
     match adopted {
         Some((chosen, _)) if run == chosen => true,
-        Some((chosen, at)) if run > chosen => !held && minted_at(run) > at,
+        Some((chosen, at)) if run > chosen => !held && asked_at(facts, run) > at,
         Some(_) | None => !held,
     }
+}
+
+/// A campaign has one number for all its calls, and asks for them one after the other.
+fn asked_at(facts: &Facts, run: Run) -> UnixMillis {
+    let request = facts.requests.get(&run).and_then(Option::as_ref);
+    request.map_or(minted_at(run), |fact| fact.time)
 }
 
 fn minted_at(run: Run) -> UnixMillis {
     UnixMillis(i64::try_from(run.0 / 1_000).unwrap_or(i64::MAX))
 }
 
-fn request(facts: &Facts, run: Run) -> Option<&ReprocessRequested> {
+pub(super) fn request(facts: &Facts, run: Run) -> Option<&ReprocessRequested> {
     let request = facts.requests.get(&run)?;
     request.as_ref().map(|fact| &fact.data)
 }

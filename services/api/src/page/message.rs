@@ -53,9 +53,17 @@ fn words_for(error: &ApiError, f: &Frame) -> (&'static str, &'static str) {
         ApiError::ForeignForm => (w.refused, w.refused_text),
         ApiError::Store(_)
         | ApiError::Stream(_)
+        | ApiError::Publish(_)
         | ApiError::Sessions(_)
         | ApiError::Recording(_)
         | ApiError::TooManyFollowers => (w.unavailable, w.unavailable_text),
-        ApiError::Range { .. } | ApiError::Render(_) | ApiError::Encode(_) => (w.mistake, w.mistake_text),
+        ApiError::Range { .. }
+        | ApiError::BadBody(_)
+        | ApiError::PreconditionRequired
+        | ApiError::Conflict(_)
+        | ApiError::Render(_)
+        | ApiError::Encode(_)
+        | ApiError::Event(_)
+        | ApiError::Panicked => (w.mistake, w.mistake_text),
     }
 }

@@ -8,8 +8,11 @@ use callfold_lead::{Lead, Status};
 use schemars::generate::{SchemaGenerator, SchemaSettings};
 use serde_json::{Value, json};
 
+use super::leads::compare::Comparison;
 use super::leads::events::Story;
 use super::leads::list::LeadList;
+use super::leads::patch::LeadChange;
+use super::leads::reprocess::{ReprocessAnswer, ReprocessBody};
 use crate::error::Problem;
 use crate::sse::LeadNotice;
 
@@ -60,6 +63,10 @@ fn paths(schemas: &mut SchemaGenerator) -> Value {
     let lead = of(schemas.subschema_for::<Lead>());
     let list = of(schemas.subschema_for::<LeadList>());
     let story = of(schemas.subschema_for::<Story>());
+    let comparison = of(schemas.subschema_for::<Comparison>());
+    let change = of(schemas.subschema_for::<LeadChange>());
+    let asked = of(schemas.subschema_for::<ReprocessBody>());
+    let rerun = of(schemas.subschema_for::<ReprocessAnswer>());
     let notice = of(schemas.subschema_for::<LeadNotice<'static>>());
     let problem = of(schemas.subschema_for::<Problem>());
     let status = of(schemas.subschema_for::<Status>());
@@ -128,6 +135,31 @@ fn paths(schemas: &mut SchemaGenerator) -> Value {
         ],
     );
     audio_answers["206"] = audio;
+    let seen = parameter(
+        "If-Match",
+        "header",
+        "The ETag of the lead that was seen, or *.",
+        json!({ "type": "string" }),
+    );
+    let key = parameter(
+        "Idempotency-Key",
+        "header",
+        "The same request with the same key is done once.",
+        json!({ "type": "string", "maxLength": 200 }),
+    );
+    let conflict = ("409", "The lead as it is does not allow it.");
+    let bad_body = ("400", "The body cannot be understood.");
+    let mut changed = answers(
+        lead_answer.clone(),
+        &[bad_body, missing, conflict, ("428", "If-Match is missing.")],
+    );
+    changed["412"] = body("Somebody changed it: the newer lead.", "application/json", &lead);
+    let mut reprocessed = answers(Value::Null, &[bad_body, missing, conflict]);
+    reprocessed["202"] = body("Asked for.", "application/json", &rerun);
+    reprocessed["412"] = body("Somebody changed it: the newer lead.", "application/json", &lead);
+    if let Some(answers) = reprocessed.as_object_mut() {
+        answers.remove("200");
+    }
     json!({
         "/api/v1/leads": { "get": {
             "operationId": "listLeads",
@@ -148,7 +180,26 @@ fn paths(schemas: &mut SchemaGenerator) -> Value {
             "operationId": "getLead",
             "summary": "One lead",
             "parameters": [call_sid, none_match],
-            "responses": answers(lead_answer, &[missing, ("304", "It is the one that is known.")]),
+            "responses": answers(lead_answer.clone(), &[missing, ("304", "It is the one that is known.")]),
+        }, "patch": {
+            "operationId": "changeLead",
+            "summary": "One change by a person; undone by the same change with the value from before",
+            "parameters": [call_sid, seen, key],
+            "requestBody": { "required": true, "content": { "application/json": { "schema": change } } },
+            "responses": changed,
+        }},
+        "/api/v1/leads/{call_sid}/compare": { "get": {
+            "operationId": "compareRuns",
+            "summary": "What two runs made of a call, side by side",
+            "parameters": [call_sid, number("a", "The one run; 0 is the first."), number("b", "The other one.")],
+            "responses": answers(body("Both, and the difference.", "application/json", &comparison), &[bad, missing]),
+        }},
+        "/api/v1/leads/{call_sid}/reprocess": { "post": {
+            "operationId": "reprocessLead",
+            "summary": "Runs stages again",
+            "parameters": [call_sid, seen, key],
+            "requestBody": { "required": true, "content": { "application/json": { "schema": asked } } },
+            "responses": reprocessed,
         }},
         "/api/v1/leads/{call_sid}/events": { "get": {
             "operationId": "getStory",
@@ -210,12 +261,14 @@ mod tests {
     fn path_parameters_are_described_and_references_lead_somewhere() {
         let document = document();
         for (path, item) in document["paths"].as_object().into_iter().flatten() {
-            let parameters = item["get"]["parameters"].as_array().cloned().unwrap_or_default();
-            for name in path.split('{').skip(1).filter_map(|rest| rest.split('}').next()) {
-                assert!(
-                    parameters.iter().any(|p| p["name"] == name && p["in"] == "path"),
-                    "{path} {name}"
-                );
+            for (method, operation) in item.as_object().into_iter().flatten() {
+                let parameters = operation["parameters"].as_array().cloned().unwrap_or_default();
+                for name in path.split('{').skip(1).filter_map(|rest| rest.split('}').next()) {
+                    assert!(
+                        parameters.iter().any(|p| p["name"] == name && p["in"] == "path"),
+                        "{method} {path} {name}"
+                    );
+                }
             }
         }
         fn references<'a>(value: &'a Value, found: &mut Vec<&'a str>) {

@@ -1,10 +1,14 @@
 //! The tools: what a person at a terminal asks of an installation.
 
+pub mod accuracy;
+pub mod adopt;
 pub mod doctor;
 pub mod events;
 pub mod explain;
 pub mod health;
+mod leads;
 pub mod model;
+pub mod reprocess;
 pub mod simulate;
 
 use std::path::{Path, PathBuf};

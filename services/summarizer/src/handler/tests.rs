@@ -4,7 +4,7 @@
 use callfold_kit::SystemClock;
 use callfold_kit::clock::TestClock;
 use callfold_kit::secret::Secret;
-use callfold_schema::event::{TranscriptReady, Urgency};
+use callfold_schema::event::{ReprocessRequested, TranscriptReady, Urgency};
 use callfold_schema::{Key, NewEvent, Record, RecordingSid, Run, UnixMillis};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -67,6 +67,7 @@ fn job(text: &str) -> Job {
         call_sid,
         recording,
         run: Run::FIRST,
+        request: None,
         attempt: 1,
         attempts_max: 8,
         accepted_at: UnixMillis(0),
@@ -123,6 +124,79 @@ async fn the_model_s_summary_is_the_answer() {
     assert_eq!(body["messages"].as_array().unwrap().len(), 2);
     assert_eq!(asked[0].message("system"), prompt::SYSTEM);
     assert_eq!(asked[0].data(), json!({ "transcript": TEXT }));
+}
+
+/// A re-run of the summary that was asked for with these.
+fn again(engine: Option<&str>, model: Option<&str>, prompt: Option<&str>) -> Job {
+    let run = Run(1_795_341_600_000_123);
+    let request = ReprocessRequested {
+        run,
+        from: Stage::Summarize,
+        by: "token".to_owned(),
+        why: None,
+        engine: engine.map(str::to_owned),
+        model: model.map(str::to_owned),
+        prompt: prompt.map(str::to_owned),
+        campaign: None,
+        hold: false,
+        inputs: Vec::new(),
+    };
+    Job {
+        run,
+        request: Some(Arc::new(request)),
+        ..job(TEXT)
+    }
+}
+
+async fn made(handler: &Summarizer, job: Job) -> (String, String) {
+    match handler.handle(&job).await {
+        Outcome::Done(event) => match *event {
+            Event::SummaryReady(summary) => (summary.engine, summary.model),
+            other => panic!("{:?}", other.kind()),
+        },
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_re_run_is_summarised_with_what_was_asked_for() {
+    let double = ModelDouble::start(Reply::says(GOOD)).await;
+    let handler = asking(&double);
+    let with = |engine: &str, model: &str| (engine.to_owned(), model.to_owned());
+    let job = again(None, None, Some("ציין את הרחוב"));
+    assert_eq!(made(&handler, job).await, with("openai", "test-model"));
+    assert!(double.asked()[0].message("system").contains("ציין את הרחוב"));
+    let job = again(Some("openai"), Some("other-model"), None);
+    assert_eq!(made(&handler, job).await, with("openai", "other-model"));
+    assert_eq!(double.asked()[1].body["model"], "other-model");
+    let job = again(Some("extractive"), None, None);
+    assert_eq!(made(&handler, job).await, with("extractive", ""));
+    assert_eq!(double.asked().len(), 2);
+    for (engine, model) in [(Some("other"), None), (Some("extractive"), Some("large"))] {
+        let outcome = handler.handle(&again(engine, model, None)).await;
+        assert!(
+            matches!(&outcome, Outcome::Reject(failure) if failure.class == FailureClass::NotFound),
+            "{outcome:?}"
+        );
+    }
+    let offline = Summarizer::new(None, Metrics::new());
+    let outcome = offline.handle(&again(Some("openai"), None, None)).await;
+    assert!(matches!(outcome, Outcome::Reject(_)), "{outcome:?}");
+}
+
+#[tokio::test]
+async fn nothing_takes_the_place_of_a_model_that_was_asked_for_by_name() {
+    let refusing = ModelDouble::start(Reply::status(401, "")).await;
+    let outcome = asking(&refusing).handle(&again(Some("openai"), None, None)).await;
+    assert!(matches!(outcome, Outcome::Reject(_)), "{outcome:?}");
+    let busy = ModelDouble::start(Reply::status(503, "")).await;
+    let outcome = asking(&busy).handle(&again(Some("openai"), None, None)).await;
+    assert!(matches!(outcome, Outcome::Retry(_)), "{outcome:?}");
+    // Without a name the offline summary does.
+    assert_eq!(
+        made(&asking(&busy), again(None, None, None)).await.0,
+        "extractive"
+    );
 }
 
 #[tokio::test]

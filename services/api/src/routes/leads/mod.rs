@@ -1,9 +1,13 @@
 //! Leads as JSON, their stories and their recordings.
 
+pub(crate) mod compare;
 pub(crate) mod events;
 pub(crate) mod get;
 pub(crate) mod list;
+pub(crate) mod patch;
 pub(crate) mod recording;
+pub(crate) mod reprocess;
+mod write;
 
 use callfold_lead::Lead;
 use callfold_schema::CallSid;
