@@ -814,7 +814,9 @@ impl Context {
             cancel: self.deps.hard.clone(),
             record,
         };
-        let age_ms = self.deps.clock.now().0.saturating_sub(delivery.event.stored_at.0);
+        // An import stores today what was accepted, and perhaps answered, long ago.
+        let since = delivery.event.stored_at.min(job.accepted_at);
+        let age_ms = self.deps.clock.now().0.saturating_sub(since.0);
         if delivery.delivery > 1 || age_ms > OLD_INPUT_MS {
             // What the hard stop cuts here is begun again by the next process.
             let account = tokio::select! {
