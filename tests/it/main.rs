@@ -9,6 +9,7 @@
 mod harness;
 
 mod architecture;
+mod archive;
 mod chain;
 mod checklist;
 mod compose;
@@ -23,3 +24,6 @@ mod redelivery;
 mod replay;
 mod shutdown;
 mod summary;
+mod travel;
+mod upgrade;
+mod verify;

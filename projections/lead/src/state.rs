@@ -224,7 +224,12 @@ impl LeadState {
         Self {
             call_sid: self.call_sid.clone(),
             events: self.events.iter().filter(|event| keeps(event)).cloned().collect(),
-            lost: self.lost.iter().copied().filter(|lost| keeps_lost(*lost)).collect(),
+            lost: self
+                .lost
+                .iter()
+                .copied()
+                .filter(|lost| keeps_lost(*lost))
+                .collect(),
         }
     }
 

@@ -113,12 +113,9 @@ fn call_ended(call: &CallEnded) -> Told {
         .duration_s
         .map(|s| format!(" after {s} s"))
         .unwrap_or_default();
-    Told::new(
-        "call_ended",
-        format!("the call ended{length} ({})", call.status),
-    )
-    .with("status", call.status.as_str())
-    .with("duration_s", call.duration_s)
+    Told::new("call_ended", format!("the call ended{length} ({})", call.status))
+        .with("status", call.status.as_str())
+        .with("duration_s", call.duration_s)
 }
 
 fn recording_ready(key: &Key, ready: &RecordingReady) -> Told {
@@ -290,8 +287,10 @@ fn lead_updated(update: &LeadUpdated) -> Told {
     let told = match &update.action {
         LeadAction::Seen { seen: true } => told("lead_seen", "looked at it".to_owned()),
         LeadAction::Seen { seen: false } => told("lead_unseen", "marked it as not looked at".to_owned()),
-        LeadAction::Disposition { disposition } => told("lead_disposition", format!("set it to {disposition}"))
-            .with("disposition", disposition.token()),
+        LeadAction::Disposition { disposition } => {
+            told("lead_disposition", format!("set it to {disposition}"))
+                .with("disposition", disposition.token())
+        }
         LeadAction::Note { text } if text.trim().is_empty() => {
             told("lead_note_removed", "took the note away".to_owned())
         }
@@ -316,7 +315,9 @@ fn lead_updated(update: &LeadUpdated) -> Told {
             };
             told.with("recording", recording_sid.as_str())
         }
-        LeadAction::CallerName { .. } => told("caller_name_corrected", "corrected the caller's name".to_owned()),
+        LeadAction::CallerName { .. } => {
+            told("caller_name_corrected", "corrected the caller's name".to_owned())
+        }
         LeadAction::CallbackNumber { .. } => told(
             "callback_number_corrected",
             "corrected the number to call back at".to_owned(),
@@ -421,11 +422,7 @@ mod tests {
     }
 
     fn told(event: impl Into<Event>) -> String {
-        told_under(
-            Key::stage(RecordingSid::parse("RE1").unwrap(), Run::FIRST),
-            event,
-        )
-        .text
+        told_under(Key::stage(RecordingSid::parse("RE1").unwrap(), Run::FIRST), event).text
     }
 
     fn failed(engine: &str, class: FailureClass, text: &str, elapsed_ms: u64) -> EngineFailure {
@@ -524,12 +521,7 @@ mod tests {
             delivery: 1,
             elapsed_ms: 5,
         };
-        let key = Key::failure(
-            RecordingSid::parse("RE1").unwrap(),
-            Run(7),
-            Stage::Download,
-            3,
-        );
+        let key = Key::failure(RecordingSid::parse("RE1").unwrap(), Run(7), Stage::Download, 3);
         let told = told_under(key, event);
         assert_eq!(told.message, "stage_retries");
         assert_eq!(
@@ -560,7 +552,10 @@ mod tests {
         let note = update(LeadAction::Note {
             text: "call after six".to_owned(),
         });
-        assert_eq!((note.message, note.text.as_str()), ("lead_note", "dana wrote the note"));
+        assert_eq!(
+            (note.message, note.text.as_str()),
+            ("lead_note", "dana wrote the note")
+        );
         assert!(!serde_json::to_string(&note).unwrap().contains("six"));
         let adopted = update(LeadAction::Adopt { run: Some(Run(7)) });
         assert_eq!(adopted.text, "dana chose run 7 to be shown");

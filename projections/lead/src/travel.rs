@@ -100,11 +100,7 @@ mod tests {
     #[test]
     fn the_state_at_a_position_is_that_of_the_events_up_to_it() {
         let events = events();
-        let stream: Vec<(u64, &Record)> = events
-            .iter()
-            .zip(1..)
-            .map(|(event, n)| (n * 10, event))
-            .collect();
+        let stream: Vec<(u64, &Record)> = events.iter().zip(1..).map(|(event, n)| (n * 10, event)).collect();
         let now = folded(&stream);
         for end in 0..=stream.len() {
             let then = folded(&stream[..end]);
@@ -120,11 +116,7 @@ mod tests {
     #[test]
     fn the_state_at_a_time_is_that_of_the_events_accepted_by_then_wherever_they_stand() {
         let events = events();
-        let stream: Vec<(u64, &Record)> = events
-            .iter()
-            .zip(1..)
-            .map(|(event, n)| (n * 10, event))
-            .collect();
+        let stream: Vec<(u64, &Record)> = events.iter().zip(1..).map(|(event, n)| (n * 10, event)).collect();
         let now = folded(&stream);
         let at = |seconds: i64| now.at(At::Time(UnixMillis(seconds * 1_000)));
         assert!(at(0).is_empty());

@@ -96,7 +96,8 @@ fn moment(text: &str, zone: &TimeZone, end: bool) -> Result<UnixMillis, ApiError
 /// `?at=`: a position of the stream, or an RFC 3339 moment. An empty value counts as left out.
 pub(crate) fn at(query: Option<&str>) -> Result<Option<At>, ApiError> {
     let query = query.unwrap_or_default();
-    let given = form_urlencoded::parse(query.as_bytes()).find(|(name, value)| name == "at" && !value.trim().is_empty());
+    let given = form_urlencoded::parse(query.as_bytes())
+        .find(|(name, value)| name == "at" && !value.trim().is_empty());
     let Some((_, value)) = given else {
         return Ok(None);
     };

@@ -241,23 +241,43 @@ async fn a_lead_is_shown_as_it_was_at_a_position_and_at_a_time() {
     let events = story["events"].as_array().unwrap();
     let mut statuses = Vec::new();
     for event in events {
-        let (position, time) = (event["position"].as_u64().unwrap(), event["time"].as_str().unwrap());
+        let (position, time) = (
+            event["position"].as_u64().unwrap(),
+            event["time"].as_str().unwrap(),
+        );
         let response = get(&router, &format!("/api/v1/leads/CAdone?at={position}")).await;
         assert_eq!(header(&response, "etag"), format!("\"{position}\""));
         let then = json(response).await;
         assert_eq!(then["updated_at"], time);
         // Each step of this call has a time of its own, so both ways lead to the same moment.
-        assert_eq!(json(get(&router, &format!("/api/v1/leads/CAdone?at={time}")).await).await, then);
+        assert_eq!(
+            json(get(&router, &format!("/api/v1/leads/CAdone?at={time}")).await).await,
+            then
+        );
         statuses.push(then["status"].as_str().unwrap().to_owned());
     }
     statuses.dedup();
     assert_eq!(
         statuses,
-        ["new", "recording", "recorded", "downloaded", "transcribed", "processed"]
+        [
+            "new",
+            "recording",
+            "recorded",
+            "downloaded",
+            "transcribed",
+            "processed"
+        ]
     );
     let last = events.last().unwrap()["position"].as_u64().unwrap();
-    for moment in [last.to_string(), (last + 1_000).to_string(), "2999-01-01T00:00:00Z".to_owned()] {
-        assert_eq!(json(get(&router, &format!("/api/v1/leads/CAdone?at={moment}")).await).await, now);
+    for moment in [
+        last.to_string(),
+        (last + 1_000).to_string(),
+        "2999-01-01T00:00:00Z".to_owned(),
+    ] {
+        assert_eq!(
+            json(get(&router, &format!("/api/v1/leads/CAdone?at={moment}")).await).await,
+            now
+        );
     }
     // Nothing was known of it then: before its first event, by position and by time.
     let first = events[0]["position"].as_u64().unwrap();
@@ -270,7 +290,10 @@ async fn a_lead_is_shown_as_it_was_at_a_position_and_at_a_time() {
         let (code, body) = problem(get(&router, &format!("/api/v1/leads/CAdone?at={moment}")).await).await;
         assert_eq!((code, &body["type"]), (status, &Value::from(kind)), "{moment}");
     }
-    assert_eq!(problem(get(&router, "/api/v1/leads/CAnone?at=1").await).await.0, 404);
+    assert_eq!(
+        problem(get(&router, "/api/v1/leads/CAnone?at=1").await).await.0,
+        404
+    );
 }
 
 #[tokio::test]

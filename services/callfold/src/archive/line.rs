@@ -66,15 +66,18 @@ struct Wire {
 impl Line {
     /// The line of a message of the stream.
     pub fn of(stored: &StoredEvent) -> Self {
-        let headers = stored.headers();
+        let mut headers: Vec<(String, String)> = stored
+            .headers()
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect();
+        // The client has them in no order; the same event is to be the same line.
+        headers.sort();
         Self {
             position: stored.position,
             stored_at: stored.stored_at,
             message: RawMessage {
                 subject: stored.subject().to_owned(),
-                headers: headers
-                    .map(|(name, value)| (name.to_owned(), value.to_owned()))
-                    .collect(),
+                headers,
                 payload: stored.payload.clone(),
             },
         }

@@ -104,11 +104,18 @@ impl Lines {
     }
 
     /// The next line; `None` behind the last one. A last line that was not written to its end is an error.
-    #[expect(clippy::should_implement_trait, reason = "an error ends the reading, which an iterator cannot say")]
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "an error ends the reading, which an iterator cannot say"
+    )]
     pub fn next(&mut self) -> anyhow::Result<Option<Line>> {
         let mut text = Vec::new();
         let number = self.number + 1;
-        let read = self.reader.by_ref().take(LINE_BYTES_MAX).read_until(b'\n', &mut text);
+        let read = self
+            .reader
+            .by_ref()
+            .take(LINE_BYTES_MAX)
+            .read_until(b'\n', &mut text);
         let bytes = read.with_context(|| format!("could not read line {number}"))?;
         if bytes == 0 {
             return Ok(None);
@@ -177,7 +184,16 @@ mod tests {
             archive.recording("CA1/RE1-0.wav"),
             Some(PathBuf::from("/a/recordings/CA1/RE1-0.wav"))
         );
-        for key in ["", "../x", "CA1//x", "/etc/passwd", "CA1/..", "CA1/.x", "a\\b", "CA1/\u{5d0}"] {
+        for key in [
+            "",
+            "../x",
+            "CA1//x",
+            "/etc/passwd",
+            "CA1/..",
+            "CA1/.x",
+            "a\\b",
+            "CA1/\u{5d0}",
+        ] {
             assert_eq!(archive.recording(key), None, "{key}");
         }
     }

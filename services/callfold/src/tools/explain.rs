@@ -46,7 +46,11 @@ async fn tell(config: &StackConfig, access: &Access, call_sid: &CallSid) -> anyh
         for kind in [EventKind::CallErased, EventKind::EraseDone] {
             let subject = Subject::new(call_sid.clone(), kind, Key::single());
             let found = access.bus.find(&subject).await;
-            positions.extend(found.context("could not read the stream")?.map(|event| event.position));
+            positions.extend(
+                found
+                    .context("could not read the stream")?
+                    .map(|event| event.position),
+            );
         }
     }
     if positions.is_empty() {

@@ -63,7 +63,16 @@ pub async fn run(args: ExportArgs) -> anyhow::Result<ExitCode> {
     let access = Access::open(&data_dir).await?;
     let written = async {
         let (leads, _) = open_store(&config.database).await?;
-        write(&access.bus, &*leads, &blobs, &Archive::at(&args.folder), &wanted, &SystemClock, true).await
+        write(
+            &access.bus,
+            &*leads,
+            &blobs,
+            &Archive::at(&args.folder),
+            &wanted,
+            &SystemClock,
+            true,
+        )
+        .await
     }
     .await;
     access.close().await;
@@ -77,11 +86,17 @@ pub async fn run(args: ExportArgs) -> anyhow::Result<ExitCode> {
         manifest.sha256,
     ));
     if manifest.unreadable > 0 {
-        say(&format!("{} events could not be read; they are in it as they are", manifest.unreadable));
+        say(&format!(
+            "{} events could not be read; they are in it as they are",
+            manifest.unreadable
+        ));
     }
     for (what, keys) in [
         ("are not in the store", &manifest.recordings.missing),
-        ("are not what their event says (callfold verify)", &manifest.recordings.damaged),
+        (
+            "are not what their event says (callfold verify)",
+            &manifest.recordings.damaged,
+        ),
     ] {
         if !keys.is_empty() {
             say(&format!("{} recordings {what}, such as {}", keys.len(), keys[0]));
@@ -141,7 +156,11 @@ pub async fn write(
     } else {
         state.messages
     };
-    let mut bar = if is_shown { Bar::new("export", total) } else { Bar::silent() };
+    let mut bar = if is_shown {
+        Bar::new("export", total)
+    } else {
+        Bar::silent()
+    };
     if writer.manifest.selection.is_everything() {
         let mut walk = bus.walk(writer.last_position + 1, state.last);
         while let Some(events) = walk
@@ -249,7 +268,10 @@ impl<'a> Writer<'a> {
         let folder = archive.folder().display();
         let has_lines = writer.file.get_ref().metadata().is_ok_and(|file| file.len() > 0);
         match before {
-            None => anyhow::ensure!(!has_lines, "{folder} holds events and no manifest: use an empty folder"),
+            None => anyhow::ensure!(
+                !has_lines,
+                "{folder} holds events and no manifest: use an empty folder"
+            ),
             Some(before) => {
                 let is_same = before.stream == writer.manifest.stream
                     && before.selection.is_everything()
@@ -296,7 +318,8 @@ impl<'a> Writer<'a> {
             file.set_len(lines.bytes())
                 .context("could not cut a line off that was not written to its end")?;
         }
-        file.seek(SeekFrom::End(0)).context("could not go to the end of events.ndjson")?;
+        file.seek(SeekFrom::End(0))
+            .context("could not go to the end of events.ndjson")?;
         Ok(())
     }
 

@@ -5,16 +5,15 @@
 //! tombstones of erased calls; then it is written. A subject is written once, so writing again what is there is harmless.
 //!
 //! Calls that were erased stay erased: those of which the archive itself says so further on (a backup that was continued
-//! over an erasure), and those of which the installation does. So a backup from before an erasure is put back by importing
-//! a later archive's tombstones first.
+//! over an erasure), and those of which tombstones in the installation do.
 
 use std::collections::HashSet;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
-use callfold_kit::blob::Blobs;
 use callfold_kit::Bus;
+use callfold_kit::blob::Blobs;
 use callfold_kit::bus::{Published, StoredEvent};
 use callfold_schema::event::RecordingDownloaded;
 use callfold_schema::{Event, subject::RawSubject};
@@ -86,7 +85,10 @@ pub async fn run(args: ImportArgs) -> anyhow::Result<ExitCode> {
         imported.events, imported.recordings, imported.were_there
     ));
     if imported.erased > 0 {
-        say(&format!("{} events of erased calls were left out", imported.erased));
+        say(&format!(
+            "{} events of erased calls were left out",
+            imported.erased
+        ));
     }
     say("leads are folded from them at the next start");
     Ok(ExitCode::SUCCESS)
@@ -103,7 +105,11 @@ pub async fn check(archive: &Archive, is_shown: bool) -> anyhow::Result<Checked>
         manifest.complete,
         "the export into {folder} did not come to its end: run it again, it goes on"
     );
-    let mut bar = if is_shown { Bar::new("check", manifest.events) } else { Bar::silent() };
+    let mut bar = if is_shown {
+        Bar::new("check", manifest.events)
+    } else {
+        Bar::silent()
+    };
     let mut lines = archive.lines()?;
     let mut erased = HashSet::new();
     while let Some(chunk) = next_chunk(&mut lines)? {
@@ -255,7 +261,10 @@ async fn compare(
 fn is_same(there: &StoredEvent, line: &Line) -> bool {
     let ours = |name: &str| name.to_ascii_lowercase().starts_with("callfold-");
     let of_line = line.message.headers.iter().filter(|(name, _)| ours(name));
-    there.payload == line.message.payload && of_line.clone().all(|(name, value)| there.header(name) == Some(value))
+    there.payload == line.message.payload
+        && of_line
+            .clone()
+            .all(|(name, value)| there.header(name) == Some(value))
 }
 
 /// The call of an event that says that the call was erased.
@@ -276,9 +285,9 @@ fn downloads(chunk: &[Line]) -> Vec<(u64, RecordingDownloaded)> {
     chunk
         .iter()
         .filter_map(|line| match line.decode().ok()?.event {
-            Event::RecordingDownloaded(done) => {
-                seen.insert(done.blob_key.clone()).then_some((line.position, done))
-            }
+            Event::RecordingDownloaded(done) => seen
+                .insert(done.blob_key.clone())
+                .then_some((line.position, done)),
             _ => None,
         })
         .collect()

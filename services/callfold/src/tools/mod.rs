@@ -84,7 +84,11 @@ impl Access {
         callfold_kit::blob::create_private_folder(&data_dir.join("nats"))
             .with_context(|| format!("could not make {}", data_dir.display()))?;
         let access = Self::open(data_dir).await?;
-        let at_work = access.bus.at_work().await.context("could not look at the stream")?;
+        let at_work = access
+            .bus
+            .at_work()
+            .await
+            .context("could not look at the stream")?;
         if !at_work.is_empty() {
             let names = at_work.join(", ");
             access.close().await;
@@ -133,8 +137,14 @@ pub(crate) fn moment(
         return moment.map(Some).context("is no moment (2026-11-22T10:00:00Z)");
     }
     let day: jiff::civil::Date = text.parse().context("is no day (2026-11-22)")?;
-    let day = if end { day.tomorrow().context("is the last day there is")? } else { day };
-    let start = day.to_zoned(zone.clone()).context("is no day of that time zone")?;
+    let day = if end {
+        day.tomorrow().context("is the last day there is")?
+    } else {
+        day
+    };
+    let start = day
+        .to_zoned(zone.clone())
+        .context("is no day of that time zone")?;
     Ok(Some(UnixMillis(start.timestamp().as_millisecond())))
 }
 

@@ -17,8 +17,8 @@ use callfold_kit::blob::Blobs;
 use callfold_kit::bus::StoredEvent;
 use callfold_lead::{FOLD_VERSION, Lead, LeadState, lead_view};
 use callfold_schema::event::RecordingDownloaded;
-use callfold_schema::subject::{HEADER_MSG_ID, Key};
-use callfold_schema::{CallSid, Event, EventKind, Record, Subject};
+use callfold_schema::subject::HEADER_MSG_ID;
+use callfold_schema::{CallSid, Event, EventKind, Key, Record, Subject};
 use callfold_store::{LIMIT_MAX, LeadFilter, ReadLeads};
 use futures::stream::{self, StreamExt, TryStreamExt};
 use tokio::time::Instant;
@@ -181,7 +181,13 @@ pub async fn examine(
     blobs: Option<&Blobs>,
     is_shown: bool,
 ) -> anyhow::Result<Report> {
-    let bar = |name, total| if is_shown { Bar::new(name, total) } else { Bar::silent() };
+    let bar = |name, total| {
+        if is_shown {
+            Bar::new(name, total)
+        } else {
+            Bar::silent()
+        }
+    };
     let mut report = Report::default();
     let state = bus.stream_state().await.context("could not read the stream")?;
     // Up to here the table is compared; `None`: not at all.
@@ -241,7 +247,10 @@ async fn folded_up_to(
 ) -> anyhow::Result<Option<u64>> {
     let deadline = Instant::now() + PROJECTOR_PATIENCE;
     loop {
-        let projection = leads.projection().await.context("could not read the lead table")?;
+        let projection = leads
+            .projection()
+            .await
+            .context("could not read the lead table")?;
         let Some(stored) = &projection.identity else {
             report
                 .notes
@@ -317,7 +326,11 @@ impl StreamCheck<'_> {
         let record = match event.decode() {
             Ok(record) => record,
             Err(error) => {
-                let fault = if error.is_newer() { Fault::Newer } else { Fault::Unreadable };
+                let fault = if error.is_newer() {
+                    Fault::Newer
+                } else {
+                    Fault::Unreadable
+                };
                 report.find(fault, format!("position {position}: {error}"));
                 return Ok(None);
             }
@@ -326,14 +339,17 @@ impl StreamCheck<'_> {
             report.find(Fault::Subject, format!("position {position}: {what}"));
         }
         self.explained.extend(explains(&record.event));
-        if self.bound.is_some_and(|bound| position <= bound) && !self.is_in_table(&record, position).await? {
-            report.find(
-                Fault::Missing,
-                format!(
-                    "position {position} of call {} is not in the lead table",
-                    record.envelope.subject.call_sid
-                ),
-            );
+        if self.bound.is_some_and(|bound| position <= bound) {
+            let call_sid = &record.envelope.subject.call_sid;
+            if !self.is_in_table(call_sid, position).await? {
+                let text = format!("position {position} of call {call_sid} is not in the lead table");
+                report.find(Fault::Missing, text);
+            }
+            if let (Event::CallErased(_), Some(Some(known))) = (&record.event, self.known.get(call_sid)) {
+                // A tombstone knows what the call had, what came behind its erasure too.
+                self.explained
+                    .extend(known.iter().map(|position| (*position, *position)));
+            }
         }
         Ok(match record.event {
             Event::RecordingDownloaded(done) => Some(done),
@@ -341,8 +357,7 @@ impl StreamCheck<'_> {
         })
     }
 
-    async fn is_in_table(&mut self, record: &Record, position: u64) -> anyhow::Result<bool> {
-        let call_sid = &record.envelope.subject.call_sid;
+    async fn is_in_table(&mut self, call_sid: &CallSid, position: u64) -> anyhow::Result<bool> {
         if !self.known.contains_key(call_sid) {
             if self.known.len() >= CALLS_REMEMBERED {
                 self.known.clear();
@@ -469,7 +484,10 @@ async fn check_recordings(
 ) -> anyhow::Result<()> {
     let mut checks = stream::iter(downloads)
         .map(|(position, done)| async move {
-            let size = blobs.size(&done.blob_key).await.context("could not read a recording")?;
+            let size = blobs
+                .size(&done.blob_key)
+                .await
+                .context("could not read a recording")?;
             let fault = match size {
                 None => Some("is not in the store".to_owned()),
                 Some(size) if size != done.bytes => Some(format!("has {size} bytes, not {}", done.bytes)),
@@ -484,7 +502,10 @@ async fn check_recordings(
     while let Some((position, key, fault)) = checks.try_next().await? {
         report.recordings += 1;
         if let Some(fault) = fault {
-            report.find(Fault::Recording, format!("position {position}: recording {key} {fault}"));
+            report.find(
+                Fault::Recording,
+                format!("position {position}: recording {key} {fault}"),
+            );
         }
     }
     Ok(())
@@ -523,7 +544,12 @@ async fn check_rows(
 async fn check_row(bus: &Bus, leads: &dyn ReadLeads, listed: &Lead) -> anyhow::Result<Option<Finding>> {
     let failed = "could not read the lead table";
     let call_sid = &listed.call_sid;
-    let found = |fault, text: String| Ok(Some(Finding { fault, text: format!("call {call_sid}: {text}") }));
+    let found = |fault, text: String| {
+        Ok(Some(Finding {
+            fault,
+            text: format!("call {call_sid}: {text}"),
+        }))
+    };
     let mut tries = 0;
     loop {
         tries += 1;
@@ -541,9 +567,10 @@ async fn check_row(bus: &Bus, leads: &dyn ReadLeads, listed: &Lead) -> anyhow::R
                 _ => gone = gone.or(Some(position)),
             }
         }
-        let Some(now) = leads.lead(call_sid).await.context(failed)? else {
+        let now = match leads.lead(call_sid).await.context(failed)? {
+            Some(now) if !state.is_erased() => now,
             // It was erased meanwhile.
-            return Ok(None);
+            _ => return Ok(None),
         };
         let is_steady = positions.last() == Some(&now.position);
         if !is_steady && tries < ROW_TRIES {
@@ -556,10 +583,16 @@ async fn check_row(bus: &Bus, leads: &dyn ReadLeads, listed: &Lead) -> anyhow::R
             );
         }
         if state.positions() != positions {
-            return found(Fault::Missing, "an event at its positions is that of another call".to_owned());
+            return found(
+                Fault::Missing,
+                "an event at its positions is that of another call".to_owned(),
+            );
         }
         if state.events().len() != positions.len() {
-            return found(Fault::Subject, "two events of the stream have the same key".to_owned());
+            return found(
+                Fault::Subject,
+                "two events of the stream have the same key".to_owned(),
+            );
         }
         let folded = lead_view(&state).context("could not fold the events of a call")?;
         let hashes = (folded.hash(), now.hash());
@@ -567,7 +600,10 @@ async fn check_row(bus: &Bus, leads: &dyn ReadLeads, listed: &Lead) -> anyhow::R
             return found(Fault::Row, "does not encode".to_owned());
         };
         if folded != stored {
-            return found(Fault::Row, "is not what the fold makes of its events: rebuild the leads".to_owned());
+            return found(
+                Fault::Row,
+                "is not what the fold makes of its events: rebuild the leads".to_owned(),
+            );
         }
         return Ok(None);
     }
@@ -583,8 +619,14 @@ mod tests {
         assert_eq!(subtract(&[(3, 5), (9, 9)], vec![]), [(3, 5), (9, 9)]);
         assert_eq!(subtract(&[(3, 5), (9, 9)], vec![(9, 9), (3, 5)]), []);
         // In parts, in the middle, beyond the ends, and one range over two gaps.
-        assert_eq!(subtract(&[(10, 20)], vec![(12, 13), (15, 15)]), [(10, 11), (14, 14), (16, 20)]);
-        assert_eq!(subtract(&[(10, 20), (30, 31)], vec![(5, 12), (18, 30)]), [(13, 17), (31, 31)]);
+        assert_eq!(
+            subtract(&[(10, 20)], vec![(12, 13), (15, 15)]),
+            [(10, 11), (14, 14), (16, 20)]
+        );
+        assert_eq!(
+            subtract(&[(10, 20), (30, 31)], vec![(5, 12), (18, 30)]),
+            [(13, 17), (31, 31)]
+        );
         // Ranges that overlap, and one inside of another.
         assert_eq!(subtract(&[(1, 9)], vec![(1, 8), (2, 3), (4, 8)]), [(9, 9)]);
         assert_eq!(subtract(&[(1, 2), (5, 9)], vec![(1, 8), (2, 3)]), [(9, 9)]);

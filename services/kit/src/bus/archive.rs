@@ -163,7 +163,9 @@ impl Walk {
             }
         }
         // What stands behind the last one came later than the end that was asked for.
-        self.is_over = batch.last().is_none_or(|event| event.pending == 0 || event.position >= self.end);
+        self.is_over = batch
+            .last()
+            .is_none_or(|event| event.pending == 0 || event.position >= self.end);
         batch.retain(|event| event.position <= self.end);
         Ok((!batch.is_empty()).then_some(batch))
     }

@@ -59,7 +59,7 @@ impl StoredEvent {
             .map(async_nats::HeaderValue::as_str)
     }
 
-    /// All headers, a name with several values once for each.
+    /// All headers in any order, a name with several values once for each.
     pub fn headers(&self) -> impl Iterator<Item = (&str, &str)> {
         let all = self.headers.iter().flat_map(HeaderMap::iter);
         all.flat_map(|(name, values)| values.iter().map(move |value| (name.as_ref(), value.as_str())))

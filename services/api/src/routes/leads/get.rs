@@ -42,7 +42,9 @@ pub(crate) async fn lead(
 /// The lead of a moment: the events that its row is made of, as far as they were there then, folded again.
 async fn lead_at(app: &AppState, call_sid: &CallSid, moment: At) -> Result<Lead, ApiError> {
     let state = app.leads.state(call_sid).await.map_err(ApiError::Store)?;
-    let then = state.ok_or(ApiError::NotFound(NO_LEAD))?.at(moment);
+    // What is left of an erased call is no lead, at no time.
+    let now = state.filter(|state| !state.is_erased());
+    let then = now.ok_or(ApiError::NotFound(NO_LEAD))?.at(moment);
     if then.is_empty() {
         return Err(ApiError::NotFound(NOT_YET));
     }
