@@ -9,6 +9,7 @@
 mod harness;
 
 mod architecture;
+mod archive;
 mod chain;
 mod checklist;
 mod compose;
@@ -24,3 +25,6 @@ mod replay;
 mod rerun;
 mod shutdown;
 mod summary;
+mod travel;
+mod upgrade;
+mod verify;

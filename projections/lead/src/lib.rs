@@ -10,8 +10,10 @@ mod fold;
 mod lead;
 mod order;
 mod state;
+mod story;
 #[cfg(test)]
 mod tests;
+mod travel;
 
 pub use callfold_schema::event::Disposition;
 pub use fold::{RunResult, RunTranscript, corrections, lead_view, run_result};
@@ -21,6 +23,8 @@ pub use lead::{
     StageView, Stages, Status,
 };
 pub use state::{LeadState, StateError, StateEvent};
+pub use story::{Told, tell};
+pub use travel::At;
 
 /// Which fold made a row. Raised whenever the same events give another row or another state; tables folded by an
 /// older one are folded again.

@@ -215,6 +215,24 @@ impl LeadState {
         }
     }
 
+    /// The same with a part of the events only.
+    pub(crate) fn retain(
+        &self,
+        keeps: impl Fn(&StateEvent) -> bool,
+        keeps_lost: impl Fn(u64) -> bool,
+    ) -> Self {
+        Self {
+            call_sid: self.call_sid.clone(),
+            events: self.events.iter().filter(|event| keeps(event)).cloned().collect(),
+            lost: self
+                .lost
+                .iter()
+                .copied()
+                .filter(|lost| keeps_lost(*lost))
+                .collect(),
+        }
+    }
+
     /// What it takes in memory, in bytes, about.
     pub fn size_bytes(&self) -> usize {
         let events: usize = self

@@ -60,6 +60,18 @@ pub enum Command {
     Adopt(AdoptArgs),
     /// Print how far engines are from what people heard: word error rates over corrected transcripts.
     Accuracy(AccuracyArgs),
+    /// Write the whole history, or what is kept of one number, into a folder: events with checksums, and recordings.
+    ///
+    /// The system may run meanwhile; the archive is of the moment when the export began. Broken off, or run again later,
+    /// an export of everything goes on where it ended, so it serves as a backup. Personal data.
+    Export(ExportArgs),
+    /// Put an archive into an empty installation; one that was broken off goes on.
+    ///
+    /// Nothing may be running. The archive is checked as a whole before anything is written. Calls that were erased, by
+    /// what the archive or the installation says, are left out.
+    Import(ImportArgs),
+    /// Read everything and say what is not as it should be: events, gaps, recordings, rows. Exit code 1 on a finding.
+    Verify(VerifyArgs),
     /// Speech models: which there are, fetch one, choose the one to use.
     ///
     /// For real calls: `callfold model fetch ivrit-turbo && callfold model use ivrit-turbo`, and `callfold model fetch vad`.
@@ -345,6 +357,54 @@ pub struct AccuracyArgs {
     /// As JSON.
     #[arg(long)]
     pub json: bool,
+}
+
+/// `export`
+#[derive(Debug, Args)]
+pub struct ExportArgs {
+    /// The data folder, whose run.json tells where the running system is.
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// Only the calls of this number: what is kept of one person.
+    #[arg(long, value_name = "NUMBER")]
+    pub phone: Option<String>,
+    /// Only calls that began on this day or at this moment (RFC 3339), or later.
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<String>,
+    /// Only calls that began on this day, or before this moment.
+    #[arg(long, value_name = "TIME")]
+    pub until: Option<String>,
+    /// Where to write; made when it is not there.
+    #[arg(value_name = "DIR")]
+    pub folder: PathBuf,
+}
+
+/// `import`
+#[derive(Debug, Args)]
+pub struct ImportArgs {
+    /// The data folder to import into; made when it is not there.
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// Only check the archive.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// The archive.
+    #[arg(value_name = "DIR")]
+    pub folder: PathBuf,
+}
+
+/// `verify`
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// The data folder, whose run.json tells where the running system is.
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// Do not read the recordings: only the events and the table.
+    #[arg(long)]
+    pub no_recordings: bool,
+    /// How many findings are printed; all are counted.
+    #[arg(long, default_value_t = 100, value_name = "COUNT")]
+    pub findings_max: usize,
 }
 
 /// `model`

@@ -1,6 +1,7 @@
 //! The one program: every role, alone or together, and the tools around them. The only place where parts are chosen and
 //! joined.
 
+pub mod archive;
 pub mod card;
 pub mod cli;
 pub mod client;

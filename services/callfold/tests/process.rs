@@ -90,6 +90,25 @@ async fn up_serves_until_ctrl_c_and_takes_its_broker_with_it() {
     assert_eq!(leads[0]["phone"], "+972501234568");
 
     the_tools_tell_what_happened(&here, &address, leads[0]["call_sid"].as_str().unwrap()).await;
+    let (archive, other) = (data.with_file_name("archive"), data.with_file_name("other"));
+    let (archive, other) = (archive.to_str().unwrap(), other.to_str().unwrap());
+    let exported = here.run(&["export", archive]).await;
+    assert_eq!(exported.code, Some(0), "{exported:?}");
+    assert!(
+        exported.out.starts_with("14 events and 2 recordings"),
+        "{exported:?}"
+    );
+    let running = here.run(&["import", archive]).await;
+    assert_eq!(running.code, Some(1), "{running:?}");
+    assert!(running.err.contains("is running"), "{running:?}");
+    let verified = here.run(&["verify"]).await;
+    assert_eq!(verified.code, Some(0), "{verified:?}");
+    assert!(
+        verified
+            .out
+            .contains("14 events, 0 erased positions, 2 recordings, 2 rows were read"),
+        "{verified:?}"
+    );
 
     let status = up.stop(Signal::INT).await;
     assert_eq!(status.code(), Some(0), "{}", up.everything());
@@ -110,6 +129,22 @@ async fn up_serves_until_ctrl_c_and_takes_its_broker_with_it() {
         "{events:?}"
     );
     assert!(!here.has_broker());
+
+    // What was written down while it ran is the same in another folder.
+    let imported = here.run(&["import", "--data-dir", other, archive]).await;
+    assert_eq!(imported.code, Some(0), "{imported:?}");
+    assert!(
+        imported.out.contains("14 events and 2 recordings were imported"),
+        "{imported:?}"
+    );
+    let copied = here.run(&["events", "--data-dir", other]).await;
+    assert_eq!(copied.out, events.out);
+    let verified = here.run(&["verify", "--data-dir", other]).await;
+    assert_eq!(verified.code, Some(0), "{verified:?}");
+    assert!(verified.out.contains("the lead table is empty"), "{verified:?}");
+    for said in [&exported, &imported, &verified] {
+        assert!(!format!("{said:?}").contains("+972"), "{said:?}");
+    }
 }
 
 async fn the_tools_tell_what_happened(here: &Installation, address: &str, call_sid: &str) {
@@ -479,7 +514,9 @@ async fn bad_usage_ends_with_64() {
     assert!(unknown.err.contains("Usage"), "{}", unknown.err);
     let help = here.run(&["--help"]).await;
     assert_eq!(help.code, Some(0));
-    for command in ["up", "gateway", "simulate", "events", "explain", "doctor"] {
+    for command in [
+        "up", "gateway", "simulate", "events", "explain", "export", "import", "verify", "doctor",
+    ] {
         assert!(
             help.out
                 .lines()

@@ -53,6 +53,9 @@ const BROKER_PAUSE: Duration = Duration::from_millis(250);
 const NEWER_EVENT_DELAY: Duration = Duration::from_secs(60);
 /// An input older than this may have been answered before its consumer was created anew, in milliseconds.
 const OLD_INPUT_MS: i64 = 10_000;
+/// An input that the stream took so much later than the fact was accepted may have been answered in another one, in
+/// milliseconds.
+const LATE_INPUT_MS: i64 = 1_000;
 /// How long a handler may take to end after the hard stop before it is dropped.
 const HARD_STOP_GRACE: Duration = Duration::from_secs(2);
 /// How long a publish may still take after the hard stop.
@@ -817,8 +820,11 @@ impl Context {
             cancel: self.deps.hard.clone(),
             record,
         };
-        let age_ms = self.deps.clock.now().0.saturating_sub(delivery.event.stored_at.0);
-        if delivery.delivery > 1 || age_ms > OLD_INPUT_MS {
+        let (stored_at, accepted_at) = (delivery.event.stored_at.0, job.accepted_at.0);
+        let age_ms = self.deps.clock.now().0.saturating_sub(stored_at);
+        // An import stores today what was accepted, and perhaps answered, before.
+        let is_late = stored_at.saturating_sub(accepted_at) > LATE_INPUT_MS;
+        if delivery.delivery > 1 || age_ms > OLD_INPUT_MS || is_late {
             // What the hard stop cuts here is begun again by the next process.
             let account = tokio::select! {
                 biased;

@@ -178,9 +178,10 @@ fn paths(schemas: &mut SchemaGenerator) -> Value {
         }},
         "/api/v1/leads/{call_sid}": { "get": {
             "operationId": "getLead",
-            "summary": "One lead",
-            "parameters": [call_sid, none_match],
-            "responses": answers(lead_answer.clone(), &[missing, ("304", "It is the one that is known.")]),
+            "summary": "One lead, now or as it was at a moment",
+            "parameters": [call_sid, none_match,
+                text("at", "As it was then: when the stream ended at this position, or by this moment (RFC 3339). 404 when nothing was known of it.")],
+            "responses": answers(lead_answer.clone(), &[bad, missing, ("304", "It is the one that is known.")]),
         }, "patch": {
             "operationId": "changeLead",
             "summary": "One change by a person; undone by the same change with the value from before",
@@ -203,7 +204,7 @@ fn paths(schemas: &mut SchemaGenerator) -> Value {
         }},
         "/api/v1/leads/{call_sid}/events": { "get": {
             "operationId": "getStory",
-            "summary": "The events of a call, decoded",
+            "summary": "The events of a call, decoded and told in plain words",
             "parameters": [call_sid, number("after", "Only events behind this position: the next_after of the answer before.")],
             "responses": answers(body("The story.", "application/json", &story), &[bad, missing]),
         }},

@@ -1,5 +1,6 @@
 //! The broker. The only folder that knows its client; everything else speaks of events, positions and notices.
 
+mod archive;
 mod config;
 mod consume;
 mod error;
@@ -17,6 +18,7 @@ use bytes::Bytes;
 use callfold_schema::Writing;
 use futures::StreamExt;
 
+pub use archive::{RawMessage, Walk};
 pub use config::BusConfig;
 pub(crate) use consume::{Delivery, Lane as DeliveryLane};
 pub use error::{BusError, PublishError, ReadError};
