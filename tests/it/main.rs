@@ -12,6 +12,7 @@ mod architecture;
 mod chain;
 mod checklist;
 mod compose;
+mod erase;
 mod no_message;
 mod numbers;
 mod order;

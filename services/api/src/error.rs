@@ -6,7 +6,7 @@ use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use callfold_kit::blob::BlobError;
-use callfold_kit::bus::ReadError;
+use callfold_kit::bus::{PublishError, ReadError};
 use callfold_store::StoreError;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -47,6 +47,12 @@ pub(crate) enum ApiError {
     /// The stream.
     #[error("could not read the events")]
     Stream(#[source] ReadError),
+    /// An erasure.
+    #[error("could not publish that a call is to be erased")]
+    Erase(#[source] PublishError),
+    /// The call was erased.
+    #[error("the call was erased")]
+    Gone,
     /// The sessions.
     #[error("could not read or write the sessions")]
     Sessions(#[source] ReadError),
@@ -92,6 +98,12 @@ impl ApiError {
                 "The form was sent by another site.",
             ),
             ApiError::NotFound(what) => (StatusCode::NOT_FOUND, "/problems/not-found", "Not found", *what),
+            ApiError::Gone => (
+                StatusCode::GONE,
+                "/problems/erased",
+                "Erased",
+                "The call was erased: nothing of it is kept.",
+            ),
             ApiError::MethodNotAllowed => (
                 StatusCode::METHOD_NOT_ALLOWED,
                 "/problems/method-not-allowed",
@@ -111,7 +123,11 @@ impl ApiError {
                 "Too many followers",
                 "As many clients follow live updates as there may be; try again later.",
             ),
-            ApiError::Store(_) | ApiError::Stream(_) | ApiError::Sessions(_) | ApiError::Recording(_) => (
+            ApiError::Store(_)
+            | ApiError::Stream(_)
+            | ApiError::Erase(_)
+            | ApiError::Sessions(_)
+            | ApiError::Recording(_) => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "/problems/unavailable",
                 "Not available now",

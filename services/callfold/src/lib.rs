@@ -4,6 +4,7 @@
 pub mod card;
 pub mod cli;
 pub mod client;
+pub mod lead_index;
 pub mod role;
 pub mod run_file;
 pub mod simulate;

@@ -29,7 +29,10 @@ const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; st
 pub(crate) fn api_routes() -> Vec<(&'static str, MethodRouter<App>)> {
     vec![
         ("/api/v1/leads", get(leads::list::list)),
-        ("/api/v1/leads/{call_sid}", get(leads::get::lead)),
+        (
+            "/api/v1/leads/{call_sid}",
+            get(leads::get::lead).delete(leads::delete::erase),
+        ),
         ("/api/v1/leads/{call_sid}/events", get(leads::events::story)),
         (
             "/api/v1/leads/{call_sid}/recordings/{recording_sid}",

@@ -8,6 +8,7 @@ use callfold_lead::{Lead, Status};
 use schemars::generate::{SchemaGenerator, SchemaSettings};
 use serde_json::{Value, json};
 
+use super::leads::delete::Erasure;
 use super::leads::events::Story;
 use super::leads::list::LeadList;
 use crate::error::Problem;
@@ -61,6 +62,7 @@ fn paths(schemas: &mut SchemaGenerator) -> Value {
     let list = of(schemas.subschema_for::<LeadList>());
     let story = of(schemas.subschema_for::<Story>());
     let notice = of(schemas.subschema_for::<LeadNotice<'static>>());
+    let erasure = of(schemas.subschema_for::<Erasure>());
     let problem = of(schemas.subschema_for::<Problem>());
     let status = of(schemas.subschema_for::<Status>());
 
@@ -109,6 +111,7 @@ fn paths(schemas: &mut SchemaGenerator) -> Value {
     );
     statuses["explode"] = json!(false);
     let missing = ("404", "There is no such lead or recording.");
+    let gone = ("410", "The call was erased.");
     let bad = ("400", "The query cannot be understood.");
 
     let mut lead_answer = body("The lead.", "application/json", &lead);
@@ -148,7 +151,17 @@ fn paths(schemas: &mut SchemaGenerator) -> Value {
             "operationId": "getLead",
             "summary": "One lead",
             "parameters": [call_sid, none_match],
-            "responses": answers(lead_answer, &[missing, ("304", "It is the one that is known.")]),
+            "responses": answers(lead_answer, &[missing, gone, ("304", "It is the one that is known.")]),
+        }, "delete": {
+            "operationId": "eraseLead",
+            "summary": "Erase the call: events, lead, audio, and the recording at Twilio",
+            "parameters": [call_sid],
+            "responses": {
+                "202": body("It is hidden from now on; asked again, how far it is.", "application/json", &erasure),
+                "401": refusal("Neither a token nor a session."),
+                "404": refusal("There is no such call."),
+                "503": refusal("The database or the broker cannot be reached; see Retry-After."),
+            },
         }},
         "/api/v1/leads/{call_sid}/events": { "get": {
             "operationId": "getStory",

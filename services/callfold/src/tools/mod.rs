@@ -1,10 +1,12 @@
 //! The tools: what a person at a terminal asks of an installation.
 
 pub mod doctor;
+pub mod erase;
 pub mod events;
 pub mod explain;
 pub mod health;
 pub mod model;
+pub mod reconcile;
 pub mod simulate;
 
 use std::path::{Path, PathBuf};
