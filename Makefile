@@ -6,14 +6,13 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 CARGO ?= cargo
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test bench-whisper bench-erase lint clean-data
+.PHONY: help run build test bench-whisper lint clean-data
 
 help:
 	@echo 'make run         build, start callfold on 127.0.0.1:5000 and play one call to it (ARGS="…" goes to `callfold up`)'
 	@echo 'make build       target/release/callfold, and a nats-server in .tools/ when there is no adequate one'
 	@echo 'make test        every test; brings PostgreSQL and Chromium for it'
 	@echo 'make bench-whisper  words, time and memory of speech recognition beside plain whisper.cpp (20 min; ARGS="--hours 0" leaves the 2 h recording out)'
-	@echo 'make bench-erase  the voice webhook alone and while 1,000 calls are being erased (ARGS=5000: as many calls)'
 	@echo 'make lint        format, clippy, documentation, dependency rules'
 	@echo 'make clean-data  SURE=yes deletes ./data: the calls, recordings and leads of `make run`'
 
@@ -37,10 +36,6 @@ test:
 bench-whisper:
 	@scripts/setup.sh build
 	$(CARGO) run --release --locked -p callfold-transcriber --example bench_whisper -- $(ARGS)
-
-bench-erase:
-	@scripts/setup.sh build
-	$(CARGO) run --release --locked -p callfold --example bench_erase -- $(ARGS)
 
 lint:
 	$(CARGO) fmt --all --check
