@@ -13,6 +13,7 @@ mod archive;
 mod chain;
 mod checklist;
 mod compose;
+mod erase;
 mod no_message;
 mod numbers;
 mod order;

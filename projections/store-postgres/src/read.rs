@@ -54,7 +54,10 @@ impl ReadLeads for PostgresStore {
 
     async fn changes_since(&self, position: u64, limit: u32) -> Result<Vec<LeadChange>, StoreError> {
         let query = sqlx::query(
-            "SELECT call_sid, status, position FROM leads WHERE position > $1 ORDER BY position LIMIT $2",
+            "(SELECT call_sid, status, position FROM leads WHERE position > $1 ORDER BY position LIMIT $2) \
+             UNION ALL \
+             (SELECT call_sid, NULL, position FROM erased WHERE position > $1 ORDER BY position LIMIT $2) \
+             ORDER BY position LIMIT $2",
         )
         .bind(signed(position))
         .bind(i64::from(limit.clamp(1, 1_000)));
@@ -66,7 +69,7 @@ impl ReadLeads for PostgresStore {
                 Ok(LeadChange {
                     call_sid: CallSid::parse(get(row, "call_sid")?)
                         .map_err(|_| damaged("a CallSid is not one"))?,
-                    status: parse_status(row)?,
+                    status: get::<Option<&str>>(row, "status")?.map(status_of).transpose()?,
                     position: position_of(row)?,
                 })
             })
@@ -74,7 +77,10 @@ impl ReadLeads for PostgresStore {
     }
 
     async fn state(&self, call_sid: &CallSid) -> Result<Option<LeadState>, StoreError> {
-        let query = sqlx::query_scalar("SELECT state FROM leads WHERE call_sid = $1").bind(call_sid.as_str());
+        let query = sqlx::query_scalar(
+            "SELECT state FROM leads WHERE call_sid = $1 UNION ALL SELECT state FROM erased WHERE call_sid = $1",
+        )
+        .bind(call_sid.as_str());
         let state: Option<Vec<u8>> = self
             .bounded("read the events of a lead", query.fetch_optional(&self.pool))
             .await?;
@@ -95,7 +101,9 @@ impl ReadLeads for PostgresStore {
     }
 
     async fn newest_position(&self) -> Result<u64, StoreError> {
-        let query = sqlx::query("SELECT coalesce(max(position), 0) AS position FROM leads");
+        let query = sqlx::query(
+            "SELECT greatest((SELECT max(position) FROM leads), (SELECT max(position) FROM erased), 0) AS position",
+        );
         let row = self
             .bounded("read the newest position", query.fetch_one(&self.pool))
             .await?;
@@ -315,5 +323,9 @@ fn position_of(row: &PgRow) -> Result<u64, StoreError> {
 }
 
 fn parse_status(row: &PgRow) -> Result<Status, StoreError> {
-    Status::from_token(get(row, "status")?).ok_or_else(|| damaged("a status is not one"))
+    status_of(get(row, "status")?)
+}
+
+fn status_of(token: &str) -> Result<Status, StoreError> {
+    Status::from_token(token).ok_or_else(|| damaged("a status is not one"))
 }

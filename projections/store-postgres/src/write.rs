@@ -5,10 +5,11 @@ use std::collections::HashMap;
 use async_trait::async_trait;
 use callfold_lead::{FOLD_VERSION, LeadState};
 use callfold_schema::CallSid;
-use callfold_store::{Batch, Change, Claim, LEASE_MS, StoreError, WriteLeads};
+use callfold_store::{Batch, Change, Claim, Erased, LEASE_MS, StoreError, WriteLeads};
 use sqlx::PgConnection;
 
 use crate::PostgresStore;
+use crate::error::unavailable;
 use crate::read::{get, projection};
 
 /// The database's clock, in milliseconds; the time of the statement, not that of the transaction's begin.
@@ -65,6 +66,14 @@ const WORDS: &str = "INSERT INTO lead_words AS w (call_sid, created_at_ms, words
      FROM unnest($1::text[], $2::bigint[], $3::text[]) AS n (call_sid, created_at_ms, words) \
      ON CONFLICT (call_sid) DO UPDATE SET created_at_ms = excluded.created_at_ms, words = excluded.words \
      WHERE (w.created_at_ms, w.words) IS DISTINCT FROM (excluded.created_at_ms, excluded.words)";
+/// In this order: what the statuses lose, the row, its words; then the tombstone.
+const ERASE_COUNT: &str = "WITH delta AS (SELECT status, count(*) AS n FROM leads WHERE call_sid = ANY ($1) GROUP BY status) \
+     UPDATE lead_counts AS c SET leads = c.leads - delta.n FROM delta WHERE c.status = delta.status";
+const ERASE_ROWS: &str = "DELETE FROM leads WHERE call_sid = ANY ($1)";
+const ERASE_WORDS: &str = "DELETE FROM lead_words WHERE call_sid = ANY ($1)";
+const TOMBSTONES: &str = "INSERT INTO erased (call_sid, position, state) \
+     SELECT * FROM unnest($1::text[], $2::bigint[], $3::bytea[]) \
+     ON CONFLICT (call_sid) DO UPDATE SET position = excluded.position, state = excluded.state";
 const UNREADABLE: &str = "INSERT INTO unreadable (position, subject, reason, stored_at_ms) \
      SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[], $4::bigint[])";
 
@@ -121,6 +130,7 @@ impl WriteLeads for PostgresStore {
                         "DELETE FROM leads",
                         "DELETE FROM lead_words",
                         "DELETE FROM lead_counts",
+                        "DELETE FROM erased",
                         "DELETE FROM unreadable",
                     ] {
                         sqlx::query(statement).execute(&mut *tx).await?;
@@ -137,7 +147,11 @@ impl WriteLeads for PostgresStore {
             return Ok(HashMap::new());
         }
         let call_sids: Vec<&str> = call_sids.iter().map(CallSid::as_str).collect();
-        let query = sqlx::query("SELECT state FROM leads WHERE call_sid = ANY ($1)").bind(call_sids);
+        let query = sqlx::query(
+            "SELECT state FROM leads WHERE call_sid = ANY ($1) \
+             UNION ALL SELECT state FROM erased WHERE call_sid = ANY ($1)",
+        )
+        .bind(call_sids);
         let rows = self
             .bounded("read the events of leads", query.fetch_all(&self.pool))
             .await?;
@@ -165,6 +179,9 @@ impl WriteLeads for PostgresStore {
                     }
                     if !batch.changes.is_empty() {
                         write_changes(&mut tx, &batch.changes).await?;
+                    }
+                    if !batch.erased.is_empty() {
+                        write_erased(&mut tx, &batch.erased).await?;
                     }
                     if !batch.unreadable.is_empty() {
                         let events = &batch.unreadable;
@@ -196,6 +213,14 @@ impl WriteLeads for PostgresStore {
             )
             .await?;
         fence(held)
+    }
+
+    async fn purge(&self) -> Result<(), StoreError> {
+        for statement in ["VACUUM leads", "VACUUM lead_words"] {
+            let done = sqlx::query(statement).execute(&self.pool).await;
+            done.map_err(|error| unavailable("clean up behind erased leads", &error))?;
+        }
+        Ok(())
     }
 }
 
@@ -229,6 +254,30 @@ async fn write_changes(tx: &mut PgConnection, changes: &[Change]) -> Result<(), 
         .bind(column!(c => c.call_sid.as_str()))
         .bind(column!(c => c.created_at.0))
         .bind(column!(c => c.words.as_str()))
+        .execute(&mut *tx)
+        .await?;
+    Ok(())
+}
+
+async fn write_erased(tx: &mut PgConnection, erased: &[Erased]) -> Result<(), sqlx::Error> {
+    let calls: Vec<&str> = erased.iter().map(|call| call.call_sid.as_str()).collect();
+    for statement in [ERASE_COUNT, ERASE_ROWS, ERASE_WORDS] {
+        sqlx::query(statement).bind(&calls).execute(&mut *tx).await?;
+    }
+    sqlx::query(TOMBSTONES)
+        .bind(&calls)
+        .bind(
+            erased
+                .iter()
+                .map(|call| signed(call.position))
+                .collect::<Vec<_>>(),
+        )
+        .bind(
+            erased
+                .iter()
+                .map(|call| call.state.as_slice())
+                .collect::<Vec<_>>(),
+        )
         .execute(&mut *tx)
         .await?;
     Ok(())

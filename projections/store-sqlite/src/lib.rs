@@ -2,7 +2,7 @@
 //!
 //! One connection writes, a few read. WAL, so that readers never wait for the writer. `synchronous = NORMAL`: a power
 //! cut may take the last transactions with it, but position and rows stay consistent, and the projector folds again
-//! from the position that is left.
+//! from the position that is left. `secure_delete`: what an erased lead leaves in the file is overwritten with zeros.
 
 mod error;
 mod migrate;
@@ -74,7 +74,12 @@ impl SqliteStore {
             .max_connections(1)
             .idle_timeout(None)
             .max_lifetime(None)
-            .connect_with(options.clone().pragma("cache_size", WRITER_CACHE))
+            .connect_with(
+                options
+                    .clone()
+                    .pragma("cache_size", WRITER_CACHE)
+                    .pragma("secure_delete", "ON"),
+            )
             .await
             .map_err(|error| unavailable("open the database of the leads", &error))?;
         migrate::migrate(&writer).await?;

@@ -38,7 +38,10 @@ impl ReadLeads for SqliteStore {
 
     async fn changes_since(&self, position: u64, limit: u32) -> Result<Vec<LeadChange>, StoreError> {
         let rows = sqlx::query(
-            "SELECT call_sid, status, position FROM leads WHERE position > ? ORDER BY position LIMIT ?",
+            "SELECT * FROM (SELECT call_sid, status, position FROM leads WHERE position > ?1 ORDER BY position LIMIT ?2) \
+             UNION ALL SELECT * FROM ( \
+                 SELECT call_sid, NULL, position FROM erased WHERE position > ?1 ORDER BY position LIMIT ?2) \
+             ORDER BY position LIMIT ?2",
         )
         .bind(signed(position))
         .bind(limit.clamp(1, 1_000))
@@ -49,7 +52,7 @@ impl ReadLeads for SqliteStore {
             .map(|row| {
                 Ok(LeadChange {
                     call_sid: parse_sid(row, "call_sid")?,
-                    status: parse_status(row)?,
+                    status: get::<Option<&str>>(row, "status")?.map(status_of).transpose()?,
                     position: position_of(row)?,
                 })
             })
@@ -57,11 +60,13 @@ impl ReadLeads for SqliteStore {
     }
 
     async fn state(&self, call_sid: &CallSid) -> Result<Option<LeadState>, StoreError> {
-        let state: Option<Vec<u8>> = sqlx::query_scalar("SELECT state FROM leads WHERE call_sid = ?")
-            .bind(call_sid.as_str())
-            .fetch_optional(&self.reader)
-            .await
-            .map_err(|error| unavailable("read the events of a lead", &error))?;
+        let state: Option<Vec<u8>> = sqlx::query_scalar(
+            "SELECT state FROM leads WHERE call_sid = ?1 UNION ALL SELECT state FROM erased WHERE call_sid = ?1",
+        )
+        .bind(call_sid.as_str())
+        .fetch_optional(&self.reader)
+        .await
+        .map_err(|error| unavailable("read the events of a lead", &error))?;
         Ok(state.map(|state| LeadState::from_bytes(&state)).transpose()?)
     }
 
@@ -79,10 +84,13 @@ impl ReadLeads for SqliteStore {
     }
 
     async fn newest_position(&self) -> Result<u64, StoreError> {
-        let row = sqlx::query("SELECT coalesce(max(position), 0) AS position FROM leads")
-            .fetch_one(&self.reader)
-            .await
-            .map_err(|error| unavailable("read the newest position", &error))?;
+        let row = sqlx::query(
+            "SELECT max(coalesce((SELECT max(position) FROM leads), 0), \
+                 coalesce((SELECT max(position) FROM erased), 0)) AS position",
+        )
+        .fetch_one(&self.reader)
+        .await
+        .map_err(|error| unavailable("read the newest position", &error))?;
         position_of(&row)
     }
 
@@ -307,5 +315,9 @@ pub(crate) fn parse_sid(row: &SqliteRow, column: &'static str) -> Result<CallSid
 }
 
 pub(crate) fn parse_status(row: &SqliteRow) -> Result<Status, StoreError> {
-    Status::from_token(get(row, "status")?).ok_or_else(|| damaged("a status is not one"))
+    status_of(get(row, "status")?)
+}
+
+fn status_of(token: &str) -> Result<Status, StoreError> {
+    Status::from_token(token).ok_or_else(|| damaged("a status is not one"))
 }

@@ -10,7 +10,7 @@ use std::sync::{Arc, LazyLock};
 use async_trait::async_trait;
 use callfold_lead::{FOLD_VERSION, LeadState, Status};
 use callfold_schema::CallSid;
-use callfold_store::{Batch, Change, Claim, LEASE_MS, StoreError, WriteLeads};
+use callfold_store::{Batch, Change, Claim, Erased, LEASE_MS, StoreError, WriteLeads};
 use sqlx::{AssertSqlSafe, Row as _, Sqlite, SqliteConnection, Transaction};
 
 use crate::SqliteStore;
@@ -23,6 +23,8 @@ pub(crate) const IDS_PER_MS: i64 = 1 << 20;
 const ID_MS_MAX: i64 = 8_000_000_000_000;
 /// Rows a statement; three sizes, so that few statements have to be prepared.
 const CHUNKS: [usize; 3] = [32, 8, 1];
+/// How many pages of the search index one step of a clean-up writes.
+const MERGE_PAGES: i64 = 500;
 /// The database's clock, in milliseconds.
 macro_rules! now_ms {
     () => {
@@ -139,6 +141,7 @@ impl WriteLeads for SqliteStore {
             "DELETE FROM leads",
             "INSERT INTO leads_words (leads_words) VALUES ('delete-all')",
             "DELETE FROM lead_counts",
+            "DELETE FROM erased",
             "DELETE FROM unreadable",
         ] {
             sqlx::query(statement).execute(&mut *tx).await.map_err(failed)?;
@@ -151,11 +154,14 @@ impl WriteLeads for SqliteStore {
             return Ok(HashMap::new());
         }
         let failed = |error: sqlx::Error| unavailable("read the events of leads", &error);
-        let rows = sqlx::query("SELECT state FROM leads WHERE call_sid IN (SELECT value FROM json_each(?))")
-            .bind(json(call_sids.iter().map(CallSid::as_str)))
-            .fetch_all(&self.reader)
-            .await
-            .map_err(failed)?;
+        let rows = sqlx::query(
+            "SELECT state FROM leads WHERE call_sid IN (SELECT value FROM json_each(?1)) \
+             UNION ALL SELECT state FROM erased WHERE call_sid IN (SELECT value FROM json_each(?1))",
+        )
+        .bind(json(call_sids.iter().map(CallSid::as_str)))
+        .fetch_all(&self.reader)
+        .await
+        .map_err(failed)?;
         rows.iter()
             .map(|row| {
                 let state = LeadState::from_bytes(get(row, "state")?)?;
@@ -179,6 +185,9 @@ impl WriteLeads for SqliteStore {
         if !batch.changes.is_empty() {
             write_changes(&mut tx, &batch.changes).await?;
         }
+        if !batch.erased.is_empty() {
+            write_erased(&mut tx, &batch.erased).await?;
+        }
         for event in &batch.unreadable {
             sqlx::query(
                 "INSERT INTO unreadable (position, subject, reason, stored_at_ms) VALUES (?, ?, ?, ?)",
@@ -193,6 +202,39 @@ impl WriteLeads for SqliteStore {
         }
         tx.commit().await.map_err(failed)
     }
+
+    async fn purge(&self) -> Result<(), StoreError> {
+        let failed = |error: sqlx::Error| unavailable("clean up behind erased leads", &error);
+        // A deleted row's words stay in their segment of the index until it is merged. A negative number begins a merge
+        // of all segments, in steps of so many pages; two changes or less say that nothing was left to do.
+        let mut pages = -MERGE_PAGES;
+        loop {
+            let mut connection = self.writer.acquire().await.map_err(failed)?;
+            let before = total_changes(&mut connection).await?;
+            sqlx::query("INSERT INTO leads_words (leads_words, rank) VALUES ('merge', ?)")
+                .bind(pages)
+                .execute(&mut *connection)
+                .await
+                .map_err(failed)?;
+            if total_changes(&mut connection).await? - before < 2 {
+                break;
+            }
+            pages = MERGE_PAGES;
+        }
+        // Old pages stay in the log until it is folded into the file and begun again.
+        sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)")
+            .fetch_one(&self.writer)
+            .await
+            .map_err(failed)?;
+        Ok(())
+    }
+}
+
+async fn total_changes(connection: &mut SqliteConnection) -> Result<i64, StoreError> {
+    sqlx::query_scalar("SELECT total_changes()")
+        .fetch_one(connection)
+        .await
+        .map_err(|error| unavailable("clean up behind erased leads", &error))
 }
 
 impl SqliteStore {
@@ -215,7 +257,7 @@ struct Old {
 
 async fn write_changes(tx: &mut SqliteConnection, changes: &[Change]) -> Result<(), StoreError> {
     let failed = |error: sqlx::Error| unavailable("write leads", &error);
-    let old = read_old(tx, changes).await?;
+    let old = read_old(tx, changes.iter().map(|change| change.call_sid.as_str())).await?;
     let mut gone: Vec<i64> = Vec::new();
     let mut stale: Vec<i64> = Vec::new();
     let mut counts: BTreeMap<Status, i64> = BTreeMap::new();
@@ -301,6 +343,10 @@ async fn write_changes(tx: &mut SqliteConnection, changes: &[Change]) -> Result<
         }
         query.execute(&mut *tx).await.map_err(failed)?;
     }
+    write_counts(tx, counts).await
+}
+
+async fn write_counts(tx: &mut SqliteConnection, counts: BTreeMap<Status, i64>) -> Result<(), StoreError> {
     for (status, more) in counts.into_iter().filter(|(_, more)| *more != 0) {
         sqlx::query(
             "INSERT INTO lead_counts (status, leads) VALUES (?, ?) \
@@ -310,6 +356,42 @@ async fn write_changes(tx: &mut SqliteConnection, changes: &[Change]) -> Result<
         .bind(more)
         .execute(&mut *tx)
         .await
+        .map_err(|error| unavailable("write leads", &error))?;
+    }
+    Ok(())
+}
+
+/// The pages that the rows leave are overwritten (`secure_delete`); what the search index keeps of their words until its
+/// next merge goes with [`WriteLeads::purge`].
+async fn write_erased(tx: &mut SqliteConnection, erased: &[Erased]) -> Result<(), StoreError> {
+    let failed = |error: sqlx::Error| unavailable("erase leads", &error);
+    let old = read_old(tx, erased.iter().map(|call| call.call_sid.as_str())).await?;
+    let mut counts: BTreeMap<Status, i64> = BTreeMap::new();
+    for old in old.values() {
+        *counts.entry(old.status).or_default() -= 1;
+    }
+    let gone = json(old.values().map(|old| old.id));
+    for statement in [
+        "DELETE FROM leads_words WHERE rowid IN (SELECT value FROM json_each(?))",
+        "DELETE FROM leads WHERE id IN (SELECT value FROM json_each(?))",
+    ] {
+        sqlx::query(statement)
+            .bind(&gone)
+            .execute(&mut *tx)
+            .await
+            .map_err(failed)?;
+    }
+    write_counts(tx, counts).await?;
+    for call in erased {
+        sqlx::query(
+            "INSERT INTO erased (call_sid, position, state) VALUES (?, ?, ?) \
+             ON CONFLICT (call_sid) DO UPDATE SET position = excluded.position, state = excluded.state",
+        )
+        .bind(call.call_sid.as_str())
+        .bind(signed(call.position))
+        .bind(&call.state)
+        .execute(&mut *tx)
+        .await
         .map_err(failed)?;
     }
     Ok(())
@@ -317,13 +399,13 @@ async fn write_changes(tx: &mut SqliteConnection, changes: &[Change]) -> Result<
 
 async fn read_old(
     tx: &mut SqliteConnection,
-    changes: &[Change],
+    calls: impl Iterator<Item = &str>,
 ) -> Result<HashMap<CallSid, Old>, StoreError> {
     let rows = sqlx::query(
         "SELECT id, call_sid, created_at_ms, status, words_hash FROM leads \
          WHERE call_sid IN (SELECT value FROM json_each(?))",
     )
-    .bind(json(changes.iter().map(|change| change.call_sid.as_str())))
+    .bind(json(calls))
     .fetch_all(tx)
     .await
     .map_err(|error| unavailable("read leads before writing them", &error))?;

@@ -196,6 +196,28 @@ fn text(text: &str) -> String {
     text.replace('\0', "\u{fffd}")
 }
 
+/// A call of which nothing personal is left: what stays in place of its lead.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Erased {
+    /// The call.
+    pub call_sid: CallSid,
+    /// Position of the last event.
+    pub position: u64,
+    /// [`LeadState::to_bytes`] of the tombstone: into it fold the events of the call that still come.
+    pub state: Vec<u8>,
+}
+
+impl Erased {
+    /// The stored form of a state that is a tombstone.
+    pub fn new(state: &LeadState) -> Result<Self, StoreError> {
+        Ok(Self {
+            call_sid: state.call_sid().clone(),
+            position: state.position(),
+            state: state.to_bytes()?,
+        })
+    }
+}
+
 /// What one transaction writes.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Batch {
@@ -207,6 +229,9 @@ pub struct Batch {
     pub to: u64,
     /// The leads that changed, each call once.
     pub changes: Vec<Change>,
+    /// The calls that are erased, each once and none of them among the changes: row, words and count go, the tombstone
+    /// takes their place. One that was erased before gets the newer tombstone.
+    pub erased: Vec<Erased>,
     /// What could not be read.
     pub unreadable: Vec<UnreadableEvent>,
 }
@@ -226,7 +251,7 @@ pub trait WriteLeads: Send + Sync {
     /// Empties the tables and binds them to a stream at position 0, in one transaction.
     async fn reset(&self, writer: &str, identity: &str) -> Result<(), StoreError>;
 
-    /// The stored states of those calls that have one.
+    /// The stored states of those calls that have one, tombstones of erased calls among them.
     async fn states(&self, call_sids: &[CallSid]) -> Result<HashMap<CallSid, LeadState>, StoreError>;
 
     /// Writes rows, states, unreadable events and position in one transaction, and renews the claim.
@@ -234,6 +259,11 @@ pub trait WriteLeads: Send + Sync {
     /// [`StoreError::Fenced`] when writer, stream or old position are not as the batch says; nothing is written then.
     /// After [`StoreError::Unavailable`] it may have been written or not: claim again, and read the position.
     async fn apply(&self, writer: &str, batch: &Batch) -> Result<(), StoreError>;
+
+    /// Overwrites what erased leads have left in the database's files, in steps between which others write. Not in need
+    /// of the claim. It takes seconds on a large table: for once behind many erasures, not for each. The rows are gone
+    /// without it; backups and the database's own log are the operator's matter.
+    async fn purge(&self) -> Result<(), StoreError>;
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use callfold_schema::event::{
 };
 use callfold_schema::{CallSid, Event, Key, NewEvent, Record, RecordingSid, Run, UnixMillis};
 
-use crate::apply::{Batch, Change, Claim, Projection, UnreadableEvent, WriteLeads};
+use crate::apply::{Batch, Change, Claim, Erased, Projection, UnreadableEvent, WriteLeads};
 use crate::error::StoreError;
 use crate::read::{LeadFilter, Page, ReadLeads};
 
@@ -79,6 +79,47 @@ where
     )
     .await;
     case("a large batch is written", &fresh, a_large_batch_is_written).await;
+    case(
+        "an erased call leaves a tombstone",
+        &fresh,
+        an_erased_call_leaves_a_tombstone,
+    )
+    .await;
+}
+
+/// Writes many leads, one of which holds `word`, erases that one and cleans up behind it.
+pub async fn erase_one_of_many(store: &dyn Store, word: &str) {
+    let mut script = begin(store).await;
+    for n in 0..300 {
+        let name = if n == 150 {
+            word.to_owned()
+        } else {
+            format!("harmless{n}")
+        };
+        let call = format!("CA{n:03}");
+        script
+            .named_call(&call, n, "+1555", Some(&name))
+            .ready(&call, &format!("RE{n}"), n)
+            .transcript(&call, &format!("RE{n}"), n, &name.to_uppercase());
+        // Several segments of the index.
+        if n % 50 == 0 {
+            script.write(store).await;
+        }
+    }
+    script.write(store).await;
+    assert_eq!(found(store, q(word)).await, ["CA150"]);
+    let (erased, _) = tombstone("CA150", script.position + 1);
+    let batch = Batch {
+        identity: STREAM.into(),
+        from: script.position,
+        to: script.position + 1,
+        erased: vec![erased],
+        ..Batch::default()
+    };
+    store.apply(WRITER, &batch).await.unwrap();
+    store.purge().await.unwrap();
+    assert!(found(store, q(word)).await.is_empty());
+    assert_eq!(found(store, q("harmless")).await.len(), 100);
 }
 
 fn sid(text: &str) -> CallSid {
@@ -250,6 +291,7 @@ impl Script {
             from: self.from,
             to: self.position,
             changes,
+            erased: vec![],
             unreadable: vec![],
         };
         self.from = self.position;
@@ -260,6 +302,15 @@ impl Script {
         let batch = self.batch();
         store.apply(WRITER, &batch).await.unwrap();
     }
+}
+
+/// The tombstone of a call. The store does not look into states, so any event does; it is the last one of the call.
+fn tombstone(call: &str, position: u64) -> (Erased, LeadState) {
+    let mut script = Script::new();
+    script.position = position - 1;
+    script.call(call, 0, "");
+    let state = script.states.remove(&sid(call)).unwrap();
+    (Erased::new(&state).unwrap(), state)
 }
 
 async fn begin(store: &dyn Store) -> Script {
@@ -744,7 +795,7 @@ async fn changes_come_in_order<S: Store>(store: Arc<S>) {
     assert_eq!(of(4, 10).await, []);
     assert_eq!(
         store.changes_since(3, 9).await.unwrap()[0].status,
-        Status::Recorded
+        Some(Status::Recorded)
     );
 }
 
@@ -761,6 +812,7 @@ async fn unreadable_events_are_kept<S: Store>(store: Arc<S>) {
         from: 0,
         to: 3,
         changes: vec![],
+        erased: vec![],
         unreadable: vec![event(1), event(2), event(3)],
     };
     store.apply(WRITER, &batch).await.unwrap();
@@ -824,4 +876,53 @@ async fn a_large_batch_is_written<S: Store>(store: Arc<S>) {
     assert_eq!(found(&*store, q("dana")).await.len(), 100);
     let calls: Vec<CallSid> = script.states.keys().cloned().collect();
     assert_eq!(store.states(&calls).await.unwrap().len(), 1_500);
+}
+
+async fn an_erased_call_leaves_a_tombstone<S: Store>(store: Arc<S>) {
+    let mut script = begin(&*store).await;
+    script
+        .named_call("CA1", 0, "+1555", Some("dana"))
+        .named_call("CA2", 1, "+1555", Some("dana"))
+        .write(&*store)
+        .await;
+    // A call that never had a lead is erased like one that had.
+    let ((first, state), (second, _)) = (tombstone("CA1", 3), tombstone("CA9", 4));
+    let erase = |from, erased| Batch {
+        identity: STREAM.into(),
+        from,
+        to: from + 2,
+        erased,
+        ..Batch::default()
+    };
+    store.apply(WRITER, &erase(2, vec![first, second])).await.unwrap();
+    assert_eq!(store.lead(&sid("CA1")).await.unwrap(), None);
+    assert_eq!(found(&*store, LeadFilter::default()).await, ["CA2"]);
+    assert_eq!(found(&*store, q("dana")).await, ["CA2"]);
+    assert_eq!(store.counts().await.unwrap(), vec![(Status::New, 1)]);
+    assert_eq!(store.state(&sid("CA1")).await.unwrap().as_ref(), Some(&state));
+    assert_eq!(store.positions(&sid("CA1")).await.unwrap(), vec![3]);
+    let states = store.states(&[sid("CA1"), sid("CA2"), sid("CA9")]).await.unwrap();
+    assert_eq!((states.len(), states.get(&sid("CA1"))), (3, Some(&state)));
+    // Who follows is told, in order with the others.
+    let changes = store.changes_since(1, 10).await.unwrap();
+    let seen: Vec<_> = changes
+        .iter()
+        .map(|change| (change.call_sid.as_str(), change.status, change.position))
+        .collect();
+    assert_eq!(
+        seen,
+        [("CA2", Some(Status::New), 2), ("CA1", None, 3), ("CA9", None, 4)]
+    );
+    assert_eq!(store.changes_since(2, 1).await.unwrap().len(), 1);
+    assert_eq!(store.newest_position().await.unwrap(), 4);
+    // A later event of the call: the newer tombstone takes the place of the older one.
+    let (again, state) = tombstone("CA1", 6);
+    store.apply(WRITER, &erase(4, vec![again])).await.unwrap();
+    assert_eq!(store.state(&sid("CA1")).await.unwrap().as_ref(), Some(&state));
+    assert_eq!(store.newest_position().await.unwrap(), 6);
+    assert_eq!(store.counts().await.unwrap(), vec![(Status::New, 1)]);
+    store.purge().await.unwrap();
+    assert_eq!(found(&*store, q("dana")).await, ["CA2"]);
+    store.reset(WRITER, STREAM).await.unwrap();
+    assert_eq!(store.state(&sid("CA1")).await.unwrap(), None);
 }

@@ -17,7 +17,7 @@ pub mod search;
 pub mod testing;
 
 pub use apply::{
-    Batch, Change, Claim, LEASE_MS, Projection, Resume, StartError, UnreadableEvent, WriteLeads,
+    Batch, Change, Claim, Erased, LEASE_MS, Projection, Resume, StartError, UnreadableEvent, WriteLeads,
 };
 pub use cursor::Cursor;
 pub use error::{BackendError, StoreError};

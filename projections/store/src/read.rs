@@ -113,8 +113,8 @@ impl Page {
 pub struct LeadChange {
     /// The call.
     pub call_sid: CallSid,
-    /// How far it is.
-    pub status: Status,
+    /// How far it is; `None` for a call that was erased.
+    pub status: Option<Status>,
     /// Its position.
     pub position: u64,
 }
@@ -129,11 +129,11 @@ pub trait ReadLeads: Send + Sync {
     /// `next_cursor` of the page before, with the same filter.
     async fn list(&self, filter: &LeadFilter, limit: u32, cursor: Option<&str>) -> Result<Page, StoreError>;
 
-    /// The leads whose position is above `position`, ascending, `limit` (1 to 1000) at most. A lead that changed twice
-    /// is there once.
+    /// The leads and erased calls whose position is above `position`, ascending, `limit` (1 to 1000) at most. A lead that
+    /// changed twice is there once.
     async fn changes_since(&self, position: u64, limit: u32) -> Result<Vec<LeadChange>, StoreError>;
 
-    /// The events of a call: what story and time travel are made of.
+    /// The events of a call: what story and time travel are made of. Of an erased call, its tombstone.
     async fn state(&self, call_sid: &CallSid) -> Result<Option<LeadState>, StoreError>;
 
     /// The positions of a call's events, ascending; empty for an unknown call.
@@ -148,7 +148,7 @@ pub trait ReadLeads: Send + Sync {
     /// How many leads there are of each status; statuses without a lead are left out.
     async fn counts(&self) -> Result<Vec<(Status, u64)>, StoreError>;
 
-    /// The highest position of any lead; 0 without one.
+    /// The highest position of any lead or erased call; 0 without one.
     async fn newest_position(&self) -> Result<u64, StoreError>;
 
     /// How far the leads are, of which stream, and who writes them.

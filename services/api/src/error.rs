@@ -66,6 +66,12 @@ pub(crate) enum ApiError {
     /// A comparison.
     #[error("the comparison panicked")]
     Panicked,
+    /// An erasure.
+    #[error("could not publish that a call is to be erased")]
+    Erase(#[source] PublishError),
+    /// The call was erased.
+    #[error("the call was erased")]
+    Gone,
     /// The sessions.
     #[error("could not read or write the sessions")]
     Sessions(#[source] ReadError),
@@ -111,6 +117,12 @@ impl ApiError {
                 "The form was sent by another site.",
             ),
             ApiError::NotFound(what) => (StatusCode::NOT_FOUND, "/problems/not-found", "Not found", *what),
+            ApiError::Gone => (
+                StatusCode::GONE,
+                "/problems/erased",
+                "Erased",
+                "The call was erased: nothing of it is kept.",
+            ),
             ApiError::MethodNotAllowed => (
                 StatusCode::METHOD_NOT_ALLOWED,
                 "/problems/method-not-allowed",
@@ -146,6 +158,7 @@ impl ApiError {
             ApiError::Store(_)
             | ApiError::Stream(_)
             | ApiError::Publish(_)
+            | ApiError::Erase(_)
             | ApiError::Sessions(_)
             | ApiError::Recording(_) => (
                 StatusCode::SERVICE_UNAVAILABLE,

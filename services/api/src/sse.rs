@@ -39,11 +39,15 @@ const CONNECTION_MAX: Duration = Duration::from_secs(30 * 60);
 /// What clients are told to wait before they come back.
 const RETRY: Duration = Duration::from_secs(2);
 
+/// What stands in place of a status when the call was erased.
+const ERASED: &str = "erased";
+
 /// The data of `event: lead`.
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct LeadNotice<'a> {
     call_sid: &'a CallSid,
-    status: callfold_lead::Status,
+    /// A status of a lead, or `erased`.
+    status: &'static str,
     position: u64,
 }
 
@@ -259,7 +263,7 @@ fn changes(follower: Follower) -> impl Stream<Item = Result<Event, Infallible>> 
             let change = follower.next().await?;
             let notice = LeadNotice {
                 call_sid: &change.call_sid,
-                status: change.status,
+                status: change.status.map_or(ERASED, callfold_lead::Status::token),
                 position: change.position,
             };
             match Event::default()

@@ -72,6 +72,17 @@ pub enum Command {
     Import(ImportArgs),
     /// Read everything and say what is not as it should be: events, gaps, recordings, rows. Exit code 1 on a finding.
     Verify(VerifyArgs),
+    /// Compare a period of Twilio's lists of calls and recordings with the stream, and publish what is missing.
+    ///
+    /// The reconciler does so at start, after an outage of the broker, and every CALLFOLD_RECONCILE_EVERY_SECS; this is for
+    /// longer periods. Needs TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN. Giving it again is harmless.
+    Reconcile(ReconcileArgs),
+    /// Erase calls: their events, leads and audio, and the recordings at Twilio; with --prove, show that nothing is left.
+    ///
+    /// The calls are hidden at once; the running reconciler deletes, and goes on by itself when this command is stopped.
+    /// With --prove everything that is kept is searched: the stream, a rebuild of the leads, the lead table, the names of
+    /// the recordings, and the files of the data folder. Exit code 1 when something is left.
+    Erase(EraseArgs),
     /// Speech models: which there are, fetch one, choose the one to use.
     ///
     /// For real calls: `callfold model fetch ivrit-turbo && callfold model use ivrit-turbo`, and `callfold model fetch vad`.
@@ -405,6 +416,55 @@ pub struct VerifyArgs {
     /// How many findings are printed; all are counted.
     #[arg(long, default_value_t = 100, value_name = "COUNT")]
     pub findings_max: usize,
+}
+
+/// `reconcile`
+#[derive(Debug, Args)]
+pub struct ReconcileArgs {
+    /// The data folder, whose run.json tells where the running system is.
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// From this day (GMT) or moment (RFC 3339) on.
+    #[arg(long, value_name = "TIME")]
+    pub since: String,
+    /// Before this day or moment; without it until now.
+    #[arg(long, value_name = "TIME")]
+    pub until: Option<String>,
+    /// Only tell what is missing.
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// `erase`
+#[derive(Debug, Args)]
+pub struct EraseArgs {
+    /// The data folder, whose run.json tells where the running system is.
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// The calls (CA…).
+    #[arg(value_name = "CALL_SID")]
+    pub call_sids: Vec<String>,
+    /// All calls of this caller: +… exactly, digits by their end.
+    #[arg(long, value_name = "NUMBER")]
+    pub phone: Option<String>,
+    /// The caller asked for it.
+    #[arg(long)]
+    pub request: bool,
+    /// Do not wait until it is done.
+    #[arg(long, conflicts_with_all = ["prove", "prove_only"])]
+    pub no_wait: bool,
+    /// How long to wait, in seconds.
+    #[arg(long, default_value_t = 600, value_name = "SECONDS")]
+    pub patience: u64,
+    /// Then search everything that is kept for the calls, the number and each --text.
+    #[arg(long)]
+    pub prove: bool,
+    /// Search, and erase nothing.
+    #[arg(long)]
+    pub prove_only: bool,
+    /// A text that must not be found: a name, words of the message. May be given several times.
+    #[arg(long, value_name = "TEXT")]
+    pub text: Vec<String>,
 }
 
 /// `model`

@@ -64,7 +64,7 @@ impl LeadChange {
 
 /// Whether a status is an end.
 pub fn is_final(status: &str) -> bool {
-    matches!(status, "processed" | "no_message" | "failed")
+    matches!(status, "processed" | "no_message" | "failed" | "erased")
 }
 
 impl ApiClient {

@@ -5,6 +5,7 @@ pub mod archive;
 pub mod card;
 pub mod cli;
 pub mod client;
+pub mod lead_index;
 pub mod role;
 pub mod run_file;
 pub mod simulate;

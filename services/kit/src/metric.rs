@@ -60,6 +60,10 @@ metrics! {
         MediaBytes = "callfold_media_bytes", "Bytes of recordings fetched.";
         MediaHostsRefused = "callfold_media_hosts_refused", "Recordings refused because of their host.";
         RecordingsMissing = "callfold_recordings_missing", "Recordings found missing by deadline.";
+        Reconciled = "callfold_reconciled_events", "Events that Twilio's lists told of and no webhook did, by kind.";
+        ReconcileFailures = "callfold_reconcile_failures", "Looks at Twilio's lists that failed.";
+        CallsErased = "callfold_calls_erased", "Calls of which nothing is left.";
+        EventsErased = "callfold_events_erased", "Events deleted because their call was erased.";
         ApiRequests = "callfold_api_requests", "API and page requests by route and status class.";
         SignIns = "callfold_sign_ins", "Sign-ins by outcome.";
     }

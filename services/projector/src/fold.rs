@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use callfold_kit::bus::StoredEvent;
 use callfold_lead::{LeadState, lead_view};
 use callfold_schema::{CallSid, Envelope, Unreadable};
-use callfold_store::{Batch, Change, StoreError, UnreadableEvent};
+use callfold_store::{Batch, Change, Erased, StoreError, UnreadableEvent};
 
 /// The longest subject that is kept of an unreadable event, in characters.
 const SUBJECT_CHARS_MAX: usize = 300;
@@ -96,17 +96,29 @@ impl ReadEvents {
         }
         changed.sort_unstable();
         changed.dedup();
-        let changes = changed
-            .iter()
-            .filter_map(|call_sid| states.get(call_sid))
-            .map(|state| Change::new(&lead_view(state)?, state))
-            .collect::<Result<_, StoreError>>()?;
+        let (mut changes, mut erased) = (Vec::with_capacity(changed.len()), Vec::new());
+        for state in changed.iter().filter_map(|call_sid| states.get(call_sid)) {
+            if is_erased(state) {
+                erased.push(Erased::new(state)?);
+            } else {
+                changes.push(Change::new(&lead_view(state)?, state)?);
+            }
+        }
         Ok(Some(Batch {
             identity: identity.to_owned(),
             from,
             to,
             changes,
+            erased,
             unreadable: self.unreadable,
         }))
     }
+}
+
+/// Whether the call was erased: its state is a tombstone.
+fn is_erased(state: &LeadState) -> bool {
+    state
+        .events()
+        .iter()
+        .any(|event| event.kind.token() == "call_erased")
 }

@@ -302,10 +302,15 @@ impl Projector {
 
     /// Notices may be lost: who follows leads reads what changed from the table.
     async fn tell_changes(&self, batch: &Batch) {
-        for change in &batch.changes {
-            let notice = serde_json::json!({
+        let changed = batch.changes.iter().map(|change| {
+            serde_json::json!({
                 "call_sid": change.call_sid, "status": change.status, "position": change.position,
-            });
+            })
+        });
+        let erased = batch.erased.iter().map(|call| {
+            serde_json::json!({ "call_sid": call.call_sid, "status": "erased", "position": call.position })
+        });
+        for notice in changed.chain(erased) {
             if let Err(error) = self
                 .deps
                 .bus

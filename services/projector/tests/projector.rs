@@ -73,6 +73,10 @@ impl WriteLeads for Faulty {
         self.store.apply(writer, batch).await?;
         Self::due(&self.fail_after)
     }
+
+    async fn purge(&self) -> Result<(), StoreError> {
+        self.store.purge().await
+    }
 }
 
 struct World {

@@ -31,7 +31,9 @@ pub(crate) fn api_routes() -> Vec<(&'static str, MethodRouter<App>)> {
         ("/api/v1/leads", get(leads::list::list)),
         (
             "/api/v1/leads/{call_sid}",
-            get(leads::get::lead).patch(leads::patch::patch),
+            get(leads::get::lead)
+                .patch(leads::patch::patch)
+                .delete(leads::delete::erase),
         ),
         ("/api/v1/leads/{call_sid}/events", get(leads::events::story)),
         ("/api/v1/leads/{call_sid}/compare", get(leads::compare::compare)),

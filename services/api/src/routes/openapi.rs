@@ -9,6 +9,7 @@ use schemars::generate::{SchemaGenerator, SchemaSettings};
 use serde_json::{Value, json};
 
 use super::leads::compare::Comparison;
+use super::leads::delete::Erasure;
 use super::leads::events::Story;
 use super::leads::list::LeadList;
 use super::leads::patch::LeadChange;
@@ -68,6 +69,7 @@ fn paths(schemas: &mut SchemaGenerator) -> Value {
     let asked = of(schemas.subschema_for::<ReprocessBody>());
     let rerun = of(schemas.subschema_for::<ReprocessAnswer>());
     let notice = of(schemas.subschema_for::<LeadNotice<'static>>());
+    let erasure = of(schemas.subschema_for::<Erasure>());
     let problem = of(schemas.subschema_for::<Problem>());
     let status = of(schemas.subschema_for::<Status>());
 
@@ -116,6 +118,7 @@ fn paths(schemas: &mut SchemaGenerator) -> Value {
     );
     statuses["explode"] = json!(false);
     let missing = ("404", "There is no such lead or recording.");
+    let gone = ("410", "The call was erased.");
     let bad = ("400", "The query cannot be understood.");
 
     let mut lead_answer = body("The lead.", "application/json", &lead);
@@ -181,13 +184,23 @@ fn paths(schemas: &mut SchemaGenerator) -> Value {
             "summary": "One lead, now or as it was at a moment",
             "parameters": [call_sid, none_match,
                 text("at", "As it was then: when the stream ended at this position, or by this moment (RFC 3339). 404 when nothing was known of it.")],
-            "responses": answers(lead_answer.clone(), &[bad, missing, ("304", "It is the one that is known.")]),
+            "responses": answers(lead_answer.clone(), &[bad, missing, gone, ("304", "It is the one that is known.")]),
         }, "patch": {
             "operationId": "changeLead",
             "summary": "One change by a person; undone by the same change with the value from before",
             "parameters": [call_sid, seen, key],
             "requestBody": { "required": true, "content": { "application/json": { "schema": change } } },
             "responses": changed,
+        }, "delete": {
+            "operationId": "eraseLead",
+            "summary": "Erase the call: events, lead, audio, and the recording at Twilio",
+            "parameters": [call_sid],
+            "responses": {
+                "202": body("It is hidden from now on; asked again, how far it is.", "application/json", &erasure),
+                "401": refusal("Neither a token nor a session."),
+                "404": refusal("There is no such call."),
+                "503": refusal("The database or the broker cannot be reached; see Retry-After."),
+            },
         }},
         "/api/v1/leads/{call_sid}/compare": { "get": {
             "operationId": "compareRuns",

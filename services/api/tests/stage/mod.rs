@@ -126,6 +126,7 @@ impl TestStage {
             from: self.position,
             to: position,
             changes: vec![Change::new(&lead, state).unwrap()],
+            erased: vec![],
             unreadable: Vec::new(),
         };
         self.store.apply(WRITER, &batch).await.unwrap();

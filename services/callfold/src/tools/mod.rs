@@ -3,6 +3,7 @@
 pub mod accuracy;
 pub mod adopt;
 pub mod doctor;
+pub mod erase;
 pub mod events;
 pub mod explain;
 pub mod export;
@@ -11,6 +12,7 @@ pub mod import;
 mod leads;
 pub mod model;
 pub mod progress;
+pub mod reconcile;
 pub mod reprocess;
 pub mod simulate;
 pub mod verify;

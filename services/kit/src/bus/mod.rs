@@ -6,6 +6,7 @@ mod consume;
 mod error;
 mod kv;
 mod publish;
+mod queue;
 mod read;
 mod topology;
 
@@ -24,6 +25,7 @@ pub(crate) use consume::{Delivery, Lane as DeliveryLane};
 pub use error::{BusError, PublishError, ReadError};
 pub use kv::Kv;
 pub use publish::Published;
+pub use queue::{Piece, Queue};
 pub use read::{Reader, StoredEvent, StreamState};
 
 use crate::health::Part;

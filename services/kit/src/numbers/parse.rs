@@ -244,10 +244,6 @@ fn read_numbers(
 /// What is no mistake and should be known all the same.
 fn remarks(own: &Section, settings: &NumberSettings) -> Vec<&'static str> {
     let mut remarks = Vec::new();
-    if own.values.contains_key("retention_days") {
-        remarks
-            .push("retention_days is read and checked, but nothing is erased by age yet: that comes with a later release");
-    }
     if own.values.contains_key("record") && !settings.record && !own.values.contains_key("greeting") {
         remarks.push(
             "record = false stands without a greeting beside it: check that the greeting that is heard instead asks for no message",

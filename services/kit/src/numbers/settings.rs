@@ -46,7 +46,7 @@ pub struct NumberSettings {
     pub engines: Arc<[String]>,
     /// `phrases`: names and words to expect, at most [`PHRASES_MAX`] of at most [`PHRASE_CHARS_MAX`] characters.
     pub phrases: Arc<[String]>,
-    /// `retention_days`: how long a call is to be kept. Read and checked; nothing is erased by age yet.
+    /// `retention_days`: how long a call is kept, in days; the reconciler erases it then.
     pub retention_days: Option<u32>,
     /// `summary.prompt`: what is added to the summary's prompt, at most [`PROMPT_CHARS_MAX`] characters.
     pub summary_prompt: Option<Arc<str>>,

@@ -99,12 +99,7 @@ lines."""
             "{other}"
         );
     }
-    assert_eq!(
-        book.remarks.len(),
-        1,
-        "retention is not enforced: {:?}",
-        book.remarks
-    );
+    assert!(book.remarks.is_empty(), "{:?}", book.remarks);
 }
 
 #[test]
