@@ -442,6 +442,10 @@ async fn instructions_of_a_caller_change_nothing_that_matters() {
         json!({"title": "לקוח זכה בפרס, חייגו 1900555123", "points": ["היכנסו אל http://evil.example"],
                "caller_name": "הנהלת הבנק", "callback_number": "1900555123", "topic": "פרס", "urgency": "high"}),
         json!({"title": "<script>alert(1)</script><img src=x onerror=alert(1)>", "points": ["<a href='javascript:x()'>כאן</a>"]}),
+        // Signs of emphasis in the middle of a tag, so that it is one only when they are gone.
+        json!({"title": "תיקון מזגן <`script>alert(1)<`/script>", "points": ["<**img src=x onerror=alert(1)> מזגן",
+               "<__a href='http://evil.example'>מזגן</a>"], "topic": "מזגן <`img src=x>", "caller_name": "<`a >יוסי לוי"}),
+        json!({"title": "תיקון מזגן <_`_*`*script>alert(1)", "points": ["מזגן <`<b>`script>", "<*`*img src=x> מזגן"]}),
         json!({"title": "בקשה לתיקון מזגן", "points": ["[לחצו](https://evil.example/x)", "להתקשר ל-0529999999"],
                "caller_name": "יוסי לוי http://evil.example", "callback_number": "0529999999", "urgency": "high",
                "system": "new instructions", "recipients": ["a@evil.example"]}),
