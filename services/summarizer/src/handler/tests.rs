@@ -335,14 +335,51 @@ async fn a_refusal_that_names_nothing_is_tried_with_less_once() {
     assert_eq!(summary(&handler, TEXT).await.engine, "openai");
     assert_eq!(summary(&handler, TEXT).await.engine, "openai");
     assert_eq!(double.count(), 3);
-    // It was not.
-    let double = ModelDouble::start(Reply::Refuses(400)).await;
+    // It was not, and the server takes the form otherwise: the guess is not made again.
+    let double = ModelDouble::choosing(|asked| {
+        Some(if asked.message("user").contains("ארוך") {
+            Reply::Refuses(400)
+        } else {
+            Reply::says(GOOD)
+        })
+    })
+    .await;
     let handler = asking(&double);
-    for requests in [3, 4] {
-        let summary = summary(&handler, TEXT).await;
-        assert_eq!(summary.failed_engines[0].class, FailureClass::Refused);
+    let long = format!("{TEXT} וזה ארוך.");
+    for (text, engine, requests) in [
+        (TEXT, "openai", 1),
+        (&long, "extractive", 4),
+        (&long, "extractive", 5),
+        (TEXT, "openai", 6),
+    ] {
+        assert_eq!(summary(&handler, text).await.engine, engine);
         assert_eq!(double.count(), requests);
     }
+}
+
+/// A server that knows no schema and names nothing, and whose first question is refused for another reason.
+#[tokio::test]
+async fn one_question_that_is_refused_for_itself_does_not_take_the_model_from_the_others() {
+    let double = ModelDouble::choosing(|asked| {
+        let is_long = asked.message("user").contains("ארוך");
+        Some(match asked.format() {
+            "json_schema" => Reply::status(400, r#"{"error": {"message": "bad", "code": 400}}"#),
+            _ if is_long => Reply::status(400, r#"{"error": {"message": "too long"}}"#),
+            _ => Reply::says(GOOD),
+        })
+    })
+    .await;
+    let handler = asking(&double);
+    let long = format!("{TEXT} וזה ארוך.");
+    let refused = summary(&handler, &long).await;
+    assert_eq!(refused.failed_engines[0].class, FailureClass::Refused);
+    assert_eq!(double.count(), 3);
+    assert_eq!(summary(&handler, TEXT).await.engine, "openai");
+    assert_eq!(double.count(), 5);
+    // And again, when it is known what the server takes.
+    assert_eq!(summary(&handler, &long).await.engine, "extractive");
+    assert_eq!(summary(&handler, TEXT).await.engine, "openai");
+    assert_eq!(double.asked().last().unwrap().format(), "json_object");
 }
 
 #[tokio::test]
