@@ -29,7 +29,7 @@ pub use calls::CalledError;
 pub use parse::{FILE_BYTES_MAX, NUMBERS_MAX};
 pub use settings::{
     BUSINESS_NAME_CHARS_MAX, ENGINES, NumberSettings, PHRASE_CHARS_MAX, PHRASES_MAX, PROMPT_CHARS_MAX,
-    RETENTION_DAYS_MAX,
+    RETENTION_DAYS_MAX, SUMMARY_ENGINES,
 };
 pub use watch::POLL;
 
@@ -148,6 +148,14 @@ impl Book {
     #[must_use]
     pub fn settings(&self, to: &PhoneNumber) -> &Arc<NumberSettings> {
         self.numbers.get(to).unwrap_or(&self.default)
+    }
+
+    /// Whether `[default]` or a listed number keeps its calls from this engine of summaries: then it has to be known
+    /// which number a call was made to before that engine is asked.
+    #[must_use]
+    pub fn keeps_summaries_from(&self, engine: &str) -> bool {
+        let mut all = std::iter::once(&self.default).chain(self.numbers.values());
+        all.any(|settings| !settings.may_summarize(engine))
     }
 }
 
