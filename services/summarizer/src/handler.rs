@@ -1,8 +1,11 @@
 //! One transcript → one summary.
 //!
 //! **Failures.** None of the model's failures fails the attempt: the offline summary takes its place at once, with the
-//! failure in `failed_engines`, so a card never waits for a model. A later re-run can replace it. The stage itself only
-//! fails when the process is stopped.
+//! failure in `failed_engines`, so a card never waits for a model. A later re-run can replace it. A model that keeps failing
+//! rests: then nobody waits for it at all.
+//!
+//! **Numbers that keep their calls here.** No model hears of their calls. While it is not known which number was called,
+//! and some number is such a one, the transcript waits.
 //!
 //! **Duplicates.** A transcript may come again; the model is then asked again, and the first summary recorded stays.
 
@@ -10,17 +13,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use callfold_kit::SharedClock;
+use callfold_kit::breaker::BreakerPolicy;
+use callfold_kit::health::Part;
 use callfold_kit::metric::{CounterName, Metrics};
 use callfold_kit::stage::{Failure, Job, Outcome, StageHandler};
 use callfold_schema::event::{EngineFailure, FailureClass, SummaryReady};
 use callfold_schema::{CallSid, Event, Stage};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
+use crate::aside::{Panicked, aside};
 use crate::ask::{Asker, share};
 use crate::extractive::{self, Details};
-use crate::hints::{Hints, HintsFor, NoHints};
+use crate::hints::{self, HintsFor, NoHints};
 use crate::model::ChatModel;
 use crate::prompt;
+use crate::rest::ModelRest;
 use crate::summary::Summary;
 
 /// The share of the budget that looking up the business's hints may take, in percent.
@@ -40,7 +48,8 @@ pub struct AskFirst {
 
 /// The handler of the stage `summarize`.
 pub struct Summarizer {
-    ask_first: Option<AskFirst>,
+    /// The model, and whether it rests.
+    ask_first: Option<(AskFirst, ModelRest)>,
     hints: Arc<dyn HintsFor>,
     metrics: Metrics,
 }
@@ -49,8 +58,12 @@ impl Summarizer {
     /// `ask_first`: `None` for the offline summary only.
     #[must_use]
     pub fn new(ask_first: Option<AskFirst>, metrics: Metrics) -> Self {
+        let with_rest = |ask_first: AskFirst| {
+            let rest = ModelRest::new(ask_first.model.engine(), BreakerPolicy::default(), metrics.clone());
+            (ask_first, rest)
+        };
         Self {
-            ask_first,
+            ask_first: ask_first.map(with_rest),
             hints: Arc::new(NoHints),
             metrics,
         }
@@ -62,31 +75,52 @@ impl Summarizer {
         Self { hints, ..self }
     }
 
-    /// The summary of a text in which something was said; `None` when nothing was.
-    async fn summarize(&self, call: &CallSid, text: &str) -> Option<SummaryReady> {
+    /// With `part` telling from now on how the model is, where there is one.
+    #[must_use]
+    pub fn told(self, part: Part, clock: SharedClock) -> Self {
+        let ask_first = self.ask_first;
+        Self {
+            ask_first: ask_first.map(|(ask_first, rest)| (ask_first, rest.told(part, clock))),
+            ..self
+        }
+    }
+
+    /// The summary of a text in which something was said; `None` when nothing was. `Err`: what becomes of the job instead.
+    async fn summarize(&self, call: &CallSid, text: &str) -> Result<Option<SummaryReady>, Outcome> {
         let began = Instant::now();
+        let text: Arc<str> = text.into();
         // Also decides whether there is anything to summarise: a model makes something up for silence.
-        let (offline, by_rule) = extractive::summarize(text)?;
+        let said = Arc::clone(&text);
+        let by_rule = aside(move || extractive::summarize(&said)).await;
+        let Some((offline, by_rule)) = by_rule.map_err(failed)? else {
+            return Ok(None);
+        };
         let mut failed_engines = Vec::new();
-        if let Some(ask_first) = &self.ask_first {
+        let mut asked = None;
+        if let Some((ask_first, rest)) = &self.ask_first {
+            let engine = ask_first.model.engine();
+            let until = share(began + ask_first.budget, HINTS_PERCENT);
+            let hints = hints::look_up(self.hints.as_ref(), call, engine, until).await?;
+            asked = hints.map(|hints| (ask_first, rest, hints));
+        }
+        if let Some((ask_first, rest, hints)) = asked {
             let (engine, model) = (ask_first.model.engine(), ask_first.model.model());
             let end = began + ask_first.budget;
-            let looked_up = timeout_at(share(end, HINTS_PERCENT), self.hints.hints(call)).await;
-            let hints = looked_up.unwrap_or_else(|_| {
-                tracing::warn!(
-                    call.id = %call,
-                    "what the business says of itself was not found in time; call {call} is summarised without it"
-                );
-                Hints::default()
-            });
             let system = prompt::system(&hints);
             let asker = Asker::new(ask_first);
-            let told = asker.summarize(&system, text, &by_rule, end).await;
+            let told = match rest.take() {
+                Ok(turn) => {
+                    let told = asker.summarize(&system, &text, &by_rule, end).await;
+                    rest.settle(turn, told.as_ref().err(), asker.spent().tries);
+                    told
+                }
+                Err(resting) => Err(resting),
+            };
             let spent = asker.spent();
             match told {
                 Ok(told) => {
                     self.count(engine, "ok");
-                    return Some(SummaryReady {
+                    return Ok(Some(SummaryReady {
                         model: model.to_owned(),
                         prompt_version: prompt::PROMPT_VERSION,
                         parts: told.parts,
@@ -94,7 +128,7 @@ impl Summarizer {
                         tokens_in: spent.tokens_in,
                         tokens_out: spent.tokens_out,
                         ..event(told.summary, told.details, engine, Vec::new(), began)
-                    });
+                    }));
                 }
                 Err(error) => {
                     self.count(engine, error.class.token());
@@ -119,7 +153,8 @@ impl Summarizer {
             }
         }
         self.count(extractive::ENGINE, "ok");
-        Some(event(offline, by_rule, extractive::ENGINE, failed_engines, began))
+        let summary = event(offline, by_rule, extractive::ENGINE, failed_engines, began);
+        Ok(Some(summary))
     }
 
     fn count(&self, engine: &str, outcome: &str) {
@@ -149,9 +184,17 @@ impl StageHandler for Summarizer {
         tokio::select! {
             biased;
             () = job.cancel.cancelled() => Outcome::Waiting { text: "stopped".to_owned(), after: Duration::ZERO },
-            summary = self.summarize(&job.call_sid, &transcript.text) => summary.map_or(Outcome::Nothing, Outcome::done),
+            summary = self.summarize(&job.call_sid, &transcript.text) => match summary {
+                Ok(summary) => summary.map_or(Outcome::Nothing, Outcome::done),
+                Err(outcome) => outcome,
+            },
         }
     }
+}
+
+/// Without rules there is neither a summary nor anything to hold a model's against.
+fn failed(error: Panicked) -> Outcome {
+    Outcome::Retry(Failure::new(FailureClass::Internal, error.to_string()))
 }
 
 /// The extractive event; a model's fills in the rest.
