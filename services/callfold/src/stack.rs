@@ -364,6 +364,7 @@ impl Stack {
                 numbers: config.numbers.clone(),
                 clock: Arc::clone(&clock),
                 metrics: metrics.clone(),
+                health: health.clone(),
             };
             let handler = callfold_summarizer::build(&config.summarizer, deps);
             let handler = handler.map_err(boxed).context("could not build the summarizer")?;

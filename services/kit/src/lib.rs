@@ -4,6 +4,7 @@
 pub mod audio;
 pub mod backoff;
 pub mod blob;
+pub mod breaker;
 pub mod broker;
 pub mod bus;
 pub mod chain;

@@ -73,6 +73,7 @@ metrics! {
         StageBusy = "callfold_stage_busy", "Jobs of a stage in hand.";
         StageHeld = "callfold_stage_held", "Retries of a stage that are due and wait for a free slot.";
         EngineState = "callfold_engine_state", "Speech engines: 0 working, 1 tried with one recording, 2 resting.";
+        SummaryEngineState = "callfold_summary_engine_state", "Models for summaries: 0 working, 1 tried with one transcript, 2 resting.";
         OpenCalls = "callfold_open_calls", "Calls whose recording is still expected.";
         SseClients = "callfold_sse_clients", "Clients that follow live updates.";
         NumbersMistakes = "callfold_numbers_mistakes", "Mistakes because of which the file of the numbers' settings is not in force.";

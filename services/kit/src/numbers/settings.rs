@@ -7,6 +7,11 @@ use std::sync::Arc;
 pub const ENGINES: [&str; 3] = ["google", "whisper", "openai"];
 /// The one of them that sends nothing anywhere.
 pub(super) const LOCAL_ENGINE: &str = "whisper";
+/// The engines that a number can name for its summaries, in the order in which they are asked. The last one is in this
+/// process and always answers.
+pub const SUMMARY_ENGINES: [&str; 2] = ["openai", "extractive"];
+/// The one of them that sends nothing anywhere.
+pub(super) const LOCAL_SUMMARY_ENGINE: &str = "extractive";
 /// Longest `business_name`, in characters.
 pub const BUSINESS_NAME_CHARS_MAX: usize = 200;
 /// Most entries of `phrases`.
@@ -50,6 +55,8 @@ pub struct NumberSettings {
     pub retention_days: Option<u32>,
     /// `summary.prompt`: what is added to the summary's prompt, at most [`PROMPT_CHARS_MAX`] characters.
     pub summary_prompt: Option<Arc<str>>,
+    /// `summary.engines`: what its summaries are made with, each one of [`SUMMARY_ENGINES`]. Empty: all of them.
+    pub summary_engines: Arc<[String]>,
 }
 
 impl Default for NumberSettings {
@@ -68,11 +75,19 @@ impl Default for NumberSettings {
             phrases: Arc::default(),
             retention_days: None,
             summary_prompt: None,
+            summary_engines: Arc::default(),
         }
     }
 }
 
 impl NumberSettings {
+    /// Whether this engine may be asked for summaries of this number's calls. `false` for `openai`: no word of them leaves
+    /// this process for a summary.
+    #[must_use]
+    pub fn may_summarize(&self, engine: &str) -> bool {
+        self.summary_engines.is_empty() || self.summary_engines.iter().any(|named| named == engine)
+    }
+
     /// What is spoken on this number, BCP 47: `language`, else what the name of a Google voice holds (`en-GB` of
     /// `Google.en-GB-Wavenet-A`), since callers answer in the language in which they are greeted. `None`: nothing says.
     #[must_use]
@@ -99,6 +114,7 @@ impl fmt::Debug for NumberSettings {
             .field("engines", &self.engines)
             .field("phrases", &self.phrases.len())
             .field("retention_days", &self.retention_days)
+            .field("summary_engines", &self.summary_engines)
             .finish_non_exhaustive()
     }
 }

@@ -103,6 +103,39 @@ lines."""
 }
 
 #[test]
+fn a_number_may_keep_its_calls_from_the_model_for_summaries() {
+    let text = r#"
+[numbers."+97239999999"]
+engines = ["whisper"]
+summary.engines = ["extractive"]
+[numbers."+97248888888"]
+summary.engines = ["openai", "extractive"]
+"#;
+    let kept = book(text);
+    let may = |to: &str| kept.settings(&number(to)).may_summarize("openai");
+    assert_eq!(
+        ["+97239999999", "+97248888888", "+97230000000"].map(may),
+        [false, true, true]
+    );
+    assert!(kept.settings(&number("+97239999999")).may_summarize("extractive"));
+    assert!(kept.keeps_summaries_from("openai") && !kept.keeps_summaries_from("extractive"));
+    assert!(kept.remarks.is_empty(), "{:?}", kept.remarks);
+
+    let of_default = book("default.summary.engines = [\"extractive\"]");
+    assert!(of_default.keeps_summaries_from("openai"));
+    assert!(
+        !of_default
+            .settings(&number("+97230000000"))
+            .may_summarize("openai")
+    );
+
+    // Recordings are kept here and words are not: that should be known.
+    let half = book("[numbers.\"+97239999999\"]\nengines = [\"whisper\"]");
+    assert!(!half.keeps_summaries_from("openai"));
+    assert_eq!(half.remarks.len(), 1, "{:?}", half.remarks);
+}
+
+#[test]
 fn an_empty_file_says_nothing() {
     for text in [
         "",
@@ -150,6 +183,28 @@ fn each_mistake_is_told_with_its_line_and_column() {
         (
             "default.summary.promt = \"x\"",
             &["1:17 unknown key `promt`; did you mean `prompt`?"],
+        ),
+        (
+            "default.summary.engine = [\"openai\"]",
+            &["1:17 unknown key `engine`; did you mean `engines`?"],
+        ),
+        (
+            "default.summary.engines = [\"whisper\", \"openai\", \"openai\", \"extractive\", 3]",
+            &[
+                "1:28 is no engine of summaries: openai, extractive are",
+                "1:49 is named twice",
+                "1:73 must be a text in quotes",
+            ],
+        ),
+        (
+            "default.summary.engines = [\"extractive\", \"openai\"]",
+            &["1:42 stands behind extractive, which always answers: put it first or leave it out"],
+        ),
+        (
+            "default.summary.engines = []",
+            &[
+                "1:27 `summary.engines` is empty: leave the line out, or name \"extractive\" to keep calls here",
+            ],
         ),
         ("default = 3", &["1:11 must be a table: [default]"]),
         (
@@ -565,6 +620,10 @@ fn a_call_to_nobody_knows_which_number_goes_to_engines_that_all_numbers_allow() 
     assert_eq!(engines(&default), ["openai", "whisper"]);
     let none = numbers(["[\"google\"]", "[\"openai\"]"]);
     assert_eq!(engines(&none), ["whisper"], "what it hears goes nowhere");
+    let summaries = |text: &str| book(text).unknown().summary_engines.to_vec();
+    assert!(summaries(&both).is_empty());
+    let kept = format!("{both}summary.engines = [\"extractive\"]\n");
+    assert_eq!(summaries(&kept), ["extractive"]);
     // Everything else is that of [default].
     let unknown =
         book("[default]\ngreeting = \"d\"\n[numbers.\"+97231111111\"]\nengines = [\"whisper\"]\n").unknown();

@@ -39,10 +39,10 @@ use tracing::Instrument;
 
 use crate::engine::{Engine, EngineError, Recognised, Request};
 
-pub mod breaker;
 mod outcome;
 mod told;
 
+pub use callfold_kit::breaker;
 pub use outcome::{Answer, ChainError, EngineFailure, Outlook};
 
 use breaker::{Blow, Breaker, BreakerPolicy, EngineState, Permission, Turn};
