@@ -4,9 +4,9 @@ use serde::Serialize;
 
 use crate::envelope::{Envelope, Record};
 use crate::event::{
-    CallEndedV1, CallStartedV1, Event, Payload, RecordingDownloadedV1, RecordingMissingV1, RecordingReadyV1,
-    RecordingStartedV1, StageFailedV1, StageFailedV2, SummaryReadyV1, SummaryReadyV2, TranscriptReadyV1,
-    TranscriptReadyV2,
+    CallEndedV1, CallErasedV1, CallStartedV1, EraseDoneV1, Event, LeadUpdatedV1, Payload,
+    RecordingDownloadedV1, RecordingMissingV1, RecordingReadyV1, RecordingStartedV1, ReprocessRequestedV1,
+    StageFailedV1, StageFailedV2, SummaryReadyV1, SummaryReadyV2, TranscriptReadyV1, TranscriptReadyV2,
 };
 use crate::id::{CallSid, Lane, Run, UnixMillis};
 use crate::kind::EventKind;
@@ -182,6 +182,10 @@ pub fn newest_version(kind: EventKind) -> u16 {
         EventKind::TranscriptReady => TranscriptReadyV2::VERSION,
         EventKind::SummaryReady => SummaryReadyV2::VERSION,
         EventKind::StageFailed => StageFailedV2::VERSION,
+        EventKind::ReprocessRequested => ReprocessRequestedV1::VERSION,
+        EventKind::LeadUpdated => LeadUpdatedV1::VERSION,
+        EventKind::CallErased => CallErasedV1::VERSION,
+        EventKind::EraseDone => EraseDoneV1::VERSION,
     }
 }
 
@@ -219,6 +223,12 @@ pub fn decode_event(kind: EventKind, version: u16, bytes: &[u8]) -> Result<Event
             .map(stage_failed_v1_to_v2)
             .map(Event::StageFailed),
         (EventKind::StageFailed, 2) => decode_payload::<StageFailedV2>(bytes).map(Event::StageFailed),
+        (EventKind::ReprocessRequested, 1) => {
+            decode_payload::<ReprocessRequestedV1>(bytes).map(Event::ReprocessRequested)
+        }
+        (EventKind::LeadUpdated, 1) => decode_payload::<LeadUpdatedV1>(bytes).map(Event::LeadUpdated),
+        (EventKind::CallErased, 1) => decode_payload::<CallErasedV1>(bytes).map(Event::CallErased),
+        (EventKind::EraseDone, 1) => decode_payload::<EraseDoneV1>(bytes).map(Event::EraseDone),
         (_, 0) => Err(Unreadable::Malformed {
             reason: "there is no version 0",
         }),

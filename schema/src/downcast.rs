@@ -75,7 +75,12 @@ impl Event {
                 | Event::RecordingStarted(_)
                 | Event::RecordingReady(_)
                 | Event::RecordingMissing(_)
-                | Event::RecordingDownloaded(_),
+                | Event::RecordingDownloaded(_)
+                // New kinds: the release before knows none of them. They say what a person asked of this one.
+                | Event::ReprocessRequested(_)
+                | Event::LeadUpdated(_)
+                | Event::CallErased(_)
+                | Event::EraseDone(_),
             )
             | (Writing::Newest, _) => Ok(Encoded {
                 version: self.version(),

@@ -107,6 +107,13 @@ impl Run {
     /// The bound: numbers stay exact where a reader keeps them as IEEE doubles.
     pub const BOUND: u64 = 1 << 53;
 
+    /// The number of a new run: the moment, and a random part below 1,000.
+    pub fn mint(now: UnixMillis, random: u16) -> Self {
+        let ms = u64::try_from(now.0).unwrap_or_default();
+        let number = ms.saturating_mul(1_000).saturating_add(u64::from(random % 1_000));
+        Self(number.clamp(1, Self::BOUND - 1))
+    }
+
     /// The lane in which events of this run travel.
     pub fn lane(self) -> Lane {
         if self == Run::FIRST {

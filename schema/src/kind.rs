@@ -43,6 +43,14 @@ kinds! {
     SummaryReady = "summary_ready",
     /// One attempt of a stage failed. Since 0.1.
     StageFailed = "stage_failed",
+    /// Somebody asked for a re-run. Since 0.2.
+    ReprocessRequested = "reprocess_requested",
+    /// A person did something with the lead. Since 0.2.
+    LeadUpdated = "lead_updated",
+    /// The call is to be forgotten. Since 0.2.
+    CallErased = "call_erased",
+    /// Nothing is left of an erased call. Since 0.2.
+    EraseDone = "erase_done",
 }
 
 impl EventKind {

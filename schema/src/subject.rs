@@ -27,6 +27,14 @@ pub const BUCKET_SESSIONS: &str = "sessions";
 /// was answered so, in decimal.
 pub const BUCKET_REDELIVERIES: &str = "redeliveries";
 
+/// Key-value bucket: campaigns of re-runs, what each asks for and how far it is.
+pub const BUCKET_CAMPAIGNS: &str = "campaigns";
+/// Key-value bucket: hash of a request's `Idempotency-Key` → the run it asked for.
+pub const BUCKET_REQUESTS: &str = "requests";
+
+/// The name of the durable consumer that begins re-runs.
+pub const STARTER_CONSUMER: &str = "reprocess_again";
+
 /// The subject token of the kind.
 pub const HEADER_KIND: &str = "Callfold-Kind";
 /// The version of the payload, a decimal number.
@@ -54,6 +62,8 @@ pub struct Key {
     pub run: Option<Run>,
     /// The stage and the number of the attempt, for failures. Attempt 0 is "waiting", not an attempt.
     pub attempt: Option<(Stage, u32)>,
+    /// The number of a person's change, from 1.
+    pub revision: Option<u64>,
     /// Why a recording is missing (a token, see [`crate::event::MissingReason`]).
     pub reason: Option<String>,
     /// Added by the reconciler; a live event wins over it.
@@ -65,6 +75,7 @@ impl Key {
         recording: None,
         run: None,
         attempt: None,
+        revision: None,
         reason: None,
         reconciled: false,
     };
@@ -87,6 +98,22 @@ impl Key {
         Self {
             recording: Some(recording),
             run: Some(run),
+            ..Self::EMPTY
+        }
+    }
+
+    /// `<run>`: a re-run that was asked for.
+    pub fn run(run: Run) -> Self {
+        Self {
+            run: Some(run),
+            ..Self::EMPTY
+        }
+    }
+
+    /// `<revision>`: a person's change.
+    pub fn revision(revision: u64) -> Self {
+        Self {
+            revision: Some(revision),
             ..Self::EMPTY
         }
     }
@@ -127,10 +154,20 @@ impl Key {
         }
         let recording = |part: &str| RecordingSid::parse(part).ok();
         let run = |part: &str| part.parse::<u64>().ok().filter(|n| *n < Run::BOUND).map(Run);
+        let again = |part: &str| run(part).filter(|run| *run != Run::FIRST);
         let key = match (kind, parts.as_slice()) {
-            (EventKind::CallStarted | EventKind::CallEnded, ["0"]) => Self::single(),
+            (
+                EventKind::CallStarted | EventKind::CallEnded | EventKind::CallErased | EventKind::EraseDone,
+                ["0"],
+            ) => Self::single(),
             (EventKind::RecordingStarted | EventKind::RecordingReady, [re]) => {
                 Self::recording(recording(re)?)
+            }
+            // A re-run from the download on: the first run stands without its number.
+            (EventKind::RecordingReady, [re, n]) => Self::stage(recording(re)?, again(n)?),
+            (EventKind::ReprocessRequested, [n]) => Self::run(again(n)?),
+            (EventKind::LeadUpdated, [n]) => {
+                Self::revision(n.parse().ok().filter(|n| (1..Run::BOUND).contains(n))?)
             }
             (EventKind::RecordingMissing, [re, reason]) => {
                 let reason = MissingReason::ALL
@@ -163,9 +200,13 @@ impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.recording {
             Some(recording) => f.write_str(recording.as_str())?,
-            None => f.write_str("0")?,
+            None => match (self.run, self.revision) {
+                (Some(run), _) => write!(f, "{run}")?,
+                (None, Some(revision)) => write!(f, "{revision}")?,
+                (None, None) => f.write_str("0")?,
+            },
         }
-        if let Some(run) = self.run {
+        if let (Some(_), Some(run)) = (&self.recording, self.run) {
             write!(f, "-{run}")?;
         }
         if let Some((stage, attempt)) = self.attempt {

@@ -93,7 +93,11 @@ impl Message {
 /// A key of the right form for each kind.
 fn key_of(kind: EventKind) -> Key {
     match kind {
-        EventKind::CallStarted | EventKind::CallEnded => Key::single(),
+        EventKind::CallStarted | EventKind::CallEnded | EventKind::CallErased | EventKind::EraseDone => {
+            Key::single()
+        }
+        EventKind::ReprocessRequested => Key::run(Run(7)),
+        EventKind::LeadUpdated => Key::revision(3),
         EventKind::RecordingStarted | EventKind::RecordingReady => Key::recording(recording()),
         EventKind::RecordingMissing => Key::missing(None, MissingReason::NeverLeft.token()),
         EventKind::RecordingDownloaded | EventKind::TranscriptReady | EventKind::SummaryReady => {
@@ -150,22 +154,22 @@ fn a_trace_travels_from_cause_to_effect_and_is_not_replaced() {
 #[test]
 fn an_unknown_kind_and_a_newer_version_are_told_apart_from_damage() {
     let unknown = Message::failed()
-        .at("calls.CA_test.lead_updated.sideways.any.key")
+        .at("calls.CA_test.lead_merged.sideways.any.key")
         .read();
     assert!(!unknown.expect_err("six tokens").is_newer());
     let unknown = Message::failed()
-        .at("calls.CA_test.lead_updated.new.4")
-        .with(HEADER_KIND, "lead_updated")
+        .at("calls.CA_test.lead_merged.new.4")
+        .with(HEADER_KIND, "lead_merged")
         .read();
     assert_eq!(
         unknown,
         Err(Unreadable::UnknownKind {
-            kind: "lead_updated".to_owned()
+            kind: "lead_merged".to_owned()
         })
     );
     // Its lane, key and headers may be of a form this release does not know either.
     let unknown = Message::failed()
-        .at("calls.CA_test.lead_updated.later.a-b-c")
+        .at("calls.CA_test.lead_merged.later.a-b-c")
         .without(HEADER_VERSION)
         .read();
     assert!(unknown.expect_err("unknown").is_newer());
@@ -297,6 +301,18 @@ fn a_key_has_one_spelling() {
     ok(EventKind::TranscriptReady, "RE1-0");
     ok(EventKind::TranscriptReady, "RE1-9007199254740991");
     ok(EventKind::StageFailed, "RE1-0-download-0");
+    ok(EventKind::RecordingReady, "RE1-7");
+    ok(EventKind::ReprocessRequested, "7");
+    ok(EventKind::LeadUpdated, "1");
+    ok(EventKind::CallErased, "0");
+    ok(EventKind::EraseDone, "0");
+    // The first run is asked for by nobody, and a change has a number.
+    no(EventKind::RecordingReady, "RE1-0");
+    no(EventKind::ReprocessRequested, "0");
+    no(EventKind::ReprocessRequested, "07");
+    no(EventKind::LeadUpdated, "0");
+    no(EventKind::LeadUpdated, "9007199254740992");
+    no(EventKind::CallErased, "1");
     for text in [
         "",
         "1",
@@ -345,6 +361,15 @@ fn a_key_has_one_spelling() {
     ] {
         no(EventKind::RecordingMissing, text);
     }
+}
+
+#[test]
+fn a_runs_number_grows_with_time_and_stays_exact() {
+    let at = |ms, random| Run::mint(UnixMillis(ms), random);
+    assert_eq!(at(1_795_341_600_000, 42), Run(1_795_341_600_000_042));
+    assert!(at(1_795_341_600_001, 0) > at(1_795_341_600_000, 60_999));
+    assert_eq!(at(0, 0), Run(1));
+    assert_eq!(at(i64::MAX, 0), Run(Run::BOUND - 1));
 }
 
 #[test]
@@ -491,7 +516,12 @@ fn kind_and_key() -> impl Strategy<Value = (EventKind, Key)> {
     );
     (key, any::<bool>()).prop_map(|((kind, id, run, reason, stage, attempt, some), reconciled)| {
         let key = match kind {
-            EventKind::CallStarted | EventKind::CallEnded => Key::single(),
+            EventKind::CallStarted | EventKind::CallEnded | EventKind::CallErased | EventKind::EraseDone => {
+                Key::single()
+            }
+            EventKind::ReprocessRequested => Key::run(Run(run.0.max(1))),
+            EventKind::LeadUpdated => Key::revision(run.0.max(1)),
+            EventKind::RecordingReady if some && run != Run::FIRST => Key::stage(id, run),
             EventKind::RecordingStarted | EventKind::RecordingReady => Key::recording(id),
             EventKind::RecordingMissing => Key::missing(some.then_some(id), reason),
             EventKind::RecordingDownloaded | EventKind::TranscriptReady | EventKind::SummaryReady => {

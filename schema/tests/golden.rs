@@ -9,11 +9,13 @@ use std::path::{Path, PathBuf};
 
 use callfold_schema::decode::{decode_payload, encode, newest_version};
 use callfold_schema::event::{
-    CallEndedV1, CallStartedV1, FailureClass, FailureClassV1, MissingReason, Payload, RecordingDownloadedV1,
-    RecordingMissingV1, RecordingReadyV1, RecordingStartedV1, Speaker, StageFailedV1, StageFailedV2,
-    SummaryReadyV1, SummaryReadyV2, TranscriptReadyV1, TranscriptReadyV2, Urgency,
+    CallEndedV1, CallErasedV1, CallStartedV1, Disposition, EraseDoneV1, ErasureReason, FailureClass,
+    FailureClassV1, LeadActionV1, LeadUpdatedV1, MissingReason, Payload, RecordingDownloadedV1,
+    RecordingMissingV1, RecordingReadyV1, RecordingStartedV1, ReprocessRequestedV1, Speaker, StageFailedV1,
+    StageFailedV2, SummaryReadyV1, SummaryReadyV2, TranscriptReadyV1, TranscriptReadyV2, TwilioErasure,
+    Urgency,
 };
-use callfold_schema::{EventKind, Writing, decode_event};
+use callfold_schema::{EventKind, Run, Writing, decode_event};
 use serde_json::Value;
 
 /// One released version of one kind.
@@ -60,6 +62,10 @@ fn releases() -> Vec<Release> {
         release::<TranscriptReadyV2>(),
         release::<SummaryReadyV2>(),
         release::<StageFailedV2>(),
+        release::<ReprocessRequestedV1>(),
+        release::<LeadUpdatedV1>(),
+        release::<CallErasedV1>(),
+        release::<EraseDoneV1>(),
     ]
 }
 
@@ -261,6 +267,9 @@ fn variants_keep_their_numbers_and_names() {
     numbered(MissingReason::ALL.map(|reason| (reason, reason.token())));
     numbered(Speaker::ALL.map(|speaker| (speaker, speaker.token())));
     numbered(Urgency::ALL.map(|urgency| (urgency, urgency.token())));
+    numbered(Disposition::ALL.map(|disposition| (disposition, disposition.token())));
+    numbered(ErasureReason::ALL.map(|reason| (reason, reason.token())));
+    numbered(TwilioErasure::ALL.map(|erasure| (erasure, erasure.token())));
     // Version 1 of the events knew the first thirteen classes.
     let first = [
         FailureClassV1::NotYet,
@@ -278,6 +287,49 @@ fn variants_keep_their_numbers_and_names() {
         FailureClassV1::Internal,
     ];
     numbered(first.into_iter().zip(FailureClass::ALL.map(FailureClass::token)));
+}
+
+/// The example holds one action; the others keep their numbers and names as well.
+#[test]
+fn actions_keep_their_numbers_and_names() {
+    let actions = [
+        LeadActionV1::Seen { seen: true },
+        LeadActionV1::Disposition {
+            disposition: Disposition::CalledBack,
+        },
+        LeadActionV1::Note { text: "x".into() },
+        LeadActionV1::Assignee { assignee: None },
+        LeadActionV1::Tags {
+            tags: vec!["x".into()],
+        },
+        LeadActionV1::Transcript {
+            recording_sid: "RE1".parse().expect("an id"),
+            text: None,
+        },
+        LeadActionV1::CallerName {
+            name: Some("x".into()),
+        },
+        LeadActionV1::CallbackNumber {
+            number: Some("+1".into()),
+        },
+        LeadActionV1::Adopt { run: Some(Run(1)) },
+    ];
+    let bytes: [&[u8]; 9] = [
+        &[0, 1],
+        &[1, 1],
+        &[2, 1, b'x'],
+        &[3, 0],
+        &[4, 1, 1, b'x'],
+        &[5, 3, b'R', b'E', b'1', 0],
+        &[6, 1, 1, b'x'],
+        &[7, 1, 2, b'+', b'1'],
+        &[8, 1, 1],
+    ];
+    for (action, bytes) in actions.iter().zip(bytes) {
+        assert_eq!(encode(action).expect("small"), bytes, "{}", action.token());
+        let json = serde_json::to_value(action).expect("JSON");
+        assert!(json.get(action.token()).is_some(), "{json}");
+    }
 }
 
 /// While processes of the release before this one run, events can be written as it wrote them.

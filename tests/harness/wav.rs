@@ -7,7 +7,7 @@ use callfold::simulate::{Message, message_from};
 
 const RATE_HZ: u32 = 8_000;
 
-/// A second in which somebody speaks, out of a sample: a tone, which nobody takes for speech, would not be sent to
+/// Three seconds in which somebody speaks, out of a sample, long enough for the sentences that doubles answer: a tone, which nobody takes for speech, would not be sent to
 /// engines as speech is.
 pub(crate) fn tone() -> Message {
     static SPEECH: LazyLock<Vec<i16>> = LazyLock::new(|| {
@@ -18,17 +18,18 @@ pub(crate) fn tone() -> Message {
             .skip(RATE_HZ as usize)
             .collect()
     });
-    message("tone", |n| SPEECH[n as usize])
+    message("tone", 3, |n| SPEECH[n as usize])
 }
 
 /// A second of nothing.
 pub(crate) fn silence() -> Message {
-    message("silence", |_| 0)
+    message("silence", 1, |_| 0)
 }
 
-fn message(name: &str, sample: impl Fn(u32) -> i16) -> Message {
-    let samples: Vec<u8> = (0..RATE_HZ).flat_map(|n| sample(n).to_le_bytes()).collect();
-    let data_bytes = RATE_HZ * 2;
+fn message(name: &str, seconds: u32, sample: impl Fn(u32) -> i16) -> Message {
+    let frames = seconds * RATE_HZ;
+    let samples: Vec<u8> = (0..frames).flat_map(|n| sample(n).to_le_bytes()).collect();
+    let data_bytes = frames * 2;
     let mut wav = Vec::with_capacity(44 + samples.len());
     wav.extend_from_slice(b"RIFF");
     wav.extend_from_slice(&(36 + data_bytes).to_le_bytes());

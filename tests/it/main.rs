@@ -9,9 +9,11 @@
 mod harness;
 
 mod architecture;
+mod archive;
 mod chain;
 mod checklist;
 mod compose;
+mod erase;
 mod no_message;
 mod numbers;
 mod order;
@@ -21,5 +23,9 @@ mod pipeline;
 mod privacy;
 mod redelivery;
 mod replay;
+mod rerun;
 mod shutdown;
 mod summary;
+mod travel;
+mod upgrade;
+mod verify;

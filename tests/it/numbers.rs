@@ -144,10 +144,11 @@ async fn whoever_knows_the_call_finds_the_settings_of_its_number() {
     let settings = numbers.of_call(bus, &first).await.unwrap();
     assert_eq!(settings.engines.as_ref(), ["whisper"]);
     assert_eq!(settings.summary_prompt.as_deref(), Some("one"));
-    for call in [&second, &sid("CA_unknown")] {
-        let settings = numbers.of_call(bus, call).await.unwrap();
-        assert_eq!(settings.engines.as_ref(), ["openai"]);
-    }
+    let settings = numbers.of_call(bus, &second).await.unwrap();
+    assert_eq!(settings.engines.as_ref(), ["openai"]);
+    // It may have been the first number, which keeps its calls here.
+    let settings = numbers.of_call(bus, &sid("CA_unknown")).await.unwrap();
+    assert_eq!(settings.engines.as_ref(), ["whisper"]);
     // What is remembered is the number: a change of its settings holds at once.
     std::fs::write(&path, file("two")).unwrap();
     wait_for("the change", async || {

@@ -69,3 +69,23 @@ async fn without_a_model_the_card_shows_what_the_rules_find() {
     assert_eq!(lead["engines"]["summarize"], "extractive");
     system.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_number_that_keeps_its_calls_here_has_its_summary_made_here() {
+    let model = ModelDouble::start(Reply::says("{}")).await;
+    let world = World::sqlite()
+        .engine(Spoken(SPOKEN))
+        .with("OPENAI_API_KEY", "sk-of-a-test")
+        .with("OPENAI_BASE_URL", &*model.base_url)
+        .build()
+        .await;
+    let file = format!("[numbers.\"{NUMBER}\"]\nsummary.engines = [\"extractive\"]\n");
+    std::fs::write(world.path("numbers.toml"), file).unwrap();
+    let system = world.start().await;
+    let played = system.play(&call()).await;
+    let lead = system.lead_at(&played.call_sid, "processed").await;
+    assert_eq!(lead["engines"]["summarize"], "extractive");
+    assert_eq!(lead["summary_title"], "אני מעוניין לקבל הצעת מחיר לשיפוץ מטבח");
+    assert_eq!(model.count(), 0);
+    system.stop().await;
+}

@@ -1,16 +1,23 @@
 //! The events of a call → its row.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod person;
+mod rerun;
+mod result;
+
+use std::collections::BTreeMap;
 
 use callfold_schema::event::{
-    CallEnded, CallStarted, EngineFailure, RecordingDownloaded, RecordingMissing, RecordingReady,
-    RecordingStarted, StageFailed, SummaryReady, TranscriptReady,
+    CallEnded, CallStarted, Disposition, EngineFailure, LeadUpdated, RecordingDownloaded, RecordingMissing,
+    RecordingReady, RecordingStarted, ReprocessRequested, StageFailed, SummaryReady, TranscriptReady,
 };
 use callfold_schema::{Event, PhoneNumber, RecordingSid, Run, Stage, UnixMillis};
 
+use self::person::Person;
+use self::rerun::{Shown, select_run};
+pub use self::result::{RunResult, RunTranscript, corrections, run_result};
 use crate::lead::{
-    CallInfo, CallerInfo, Disposition, Engines, FailedEngine, Lead, LeadRecording, LeadSegment, NoMessage,
-    NoMessageReason, RecordingState, Rerun, RerunState, StageState, StageView, Stages, Status,
+    CallInfo, CallerInfo, Engines, FailedEngine, Lead, LeadRecording, LeadSegment, NoMessage,
+    NoMessageReason, OutputRuns, RecordingState, StageState, StageView, Stages, Status,
 };
 use crate::order::{Fact, NoMessageRank, settle};
 use crate::state::{LeadState, StateError};
@@ -24,7 +31,8 @@ use crate::state::{LeadState, StateError};
 pub fn lead_view(state: &LeadState) -> Result<Lead, StateError> {
     let facts = Facts::collect(state)?;
     let recordings = facts.recordings_in_order();
-    let (shown, rerun) = select_run(&facts);
+    let person = Person::of(&facts);
+    let (shown, runs, rerun) = select_run(&facts, person.adopted);
 
     let mut lead = Lead {
         call_sid: state.call_sid().clone(),
@@ -49,15 +57,22 @@ pub fn lead_view(state: &LeadState) -> Result<Lead, StateError> {
         engines: Engines::default(),
         failed_engines: Vec::new(),
         run: shown.run,
+        runs,
         rerun,
+        adopted: None,
         stages: Stages::all(StageState::Waiting),
         missing: None,
         disposition: Disposition::Open,
+        seen: false,
+        note: None,
+        assignee: None,
+        tags: Vec::new(),
         revision: 0,
         position: state.position(),
     };
     tell_call(&mut lead, &facts);
-    tell_texts(&mut lead, &recordings, &shown);
+    tell_texts(&mut lead, &recordings, &shown, &person);
+    person.tell(&mut lead);
 
     // The recording that decides the status; a missing one decides only when there is no other.
     let mut deciding: Option<(Progress, Stages)> = None;
@@ -75,7 +90,7 @@ pub fn lead_view(state: &LeadState) -> Result<Lead, StateError> {
             }
         }
         lead.recordings
-            .push(recording.view(sid, &outputs, missing, stages));
+            .push(recording.view(sid, &outputs, missing, stages, person.corrected(sid)));
     }
     match deciding {
         Some((progress, stages)) => {
@@ -134,6 +149,10 @@ struct Facts {
     recordings: BTreeMap<RecordingSid, RecordingFacts>,
     /// `recording_missing` without a recording.
     missing: Vec<Fact<RecordingMissing>>,
+    /// The re-runs that were asked for.
+    requests: BTreeMap<Run, Option<Fact<ReprocessRequested>>>,
+    /// What people did, by revision.
+    updates: BTreeMap<u64, Option<Fact<LeadUpdated>>>,
     first_time: Option<UnixMillis>,
     last_time: Option<UnixMillis>,
 }
@@ -190,6 +209,10 @@ impl Facts {
                 (Event::RecordingStarted(data), Some(recording)) => {
                     settle(&mut recording.started, fact!(data))
                 }
+                // The work order of a re-run from the download on: says nothing new of the recording.
+                (Event::RecordingReady(_), Some(recording)) if run != Run::FIRST => {
+                    recording.runs.entry(run).or_default();
+                }
                 (Event::RecordingReady(data), Some(recording)) => settle(&mut recording.ready, fact!(data)),
                 (Event::RecordingMissing(data), Some(recording)) => recording.missing.push(fact!(data)),
                 (Event::RecordingMissing(data), None) => facts.missing.push(fact!(data)),
@@ -214,6 +237,15 @@ impl Facts {
                         settle(failures.entry(attempt).or_default(), fact!(data));
                     }
                 }
+                (Event::ReprocessRequested(data), _) => {
+                    settle(facts.requests.entry(run).or_default(), fact!(data));
+                }
+                (Event::LeadUpdated(data), _) => {
+                    let revision = stored.key.revision.ok_or(StateError::Damaged)?;
+                    settle(facts.updates.entry(revision).or_default(), fact!(data));
+                }
+                // Nothing else is left of the call.
+                (Event::CallErased(_) | Event::EraseDone(_), _) => {}
                 (
                     Event::RecordingStarted(_)
                     | Event::RecordingReady(_)
@@ -313,6 +345,7 @@ impl RecordingFacts {
         outputs: &Outputs<'_>,
         missing: Option<NoMessage>,
         stages: Stages,
+        corrected: Option<u64>,
     ) -> LeadRecording {
         let ready = self.ready.as_ref().map(|fact| &fact.data);
         let file = outputs.downloaded.map(|fact| &fact.data);
@@ -336,6 +369,8 @@ impl RecordingFacts {
             blob_key: file.map(|file| file.blob_key.clone()),
             missing,
             stages,
+            runs: outputs.runs,
+            corrected,
         }
     }
 }
@@ -348,22 +383,29 @@ struct Outputs<'a> {
     summary: Option<&'a Fact<SummaryReady>>,
     /// The newest run of it in which this recording took part.
     run: Run,
+    /// The run each of the three comes from.
+    runs: OutputRuns,
 }
 
 impl<'a> Outputs<'a> {
     /// The same with what `run` made in place of what was there. What stands behind a replaced stage goes: a summary
     /// does not outlive its transcript.
     fn overlaid(self, run: Run, facts: &'a RunFacts) -> Self {
-        let summary = match (&facts.summary, &facts.transcript, &facts.downloaded) {
-            (Some(summary), _, _) => Some(summary),
-            (None, None, None) => self.summary,
-            (None, _, _) => None,
+        let (summary, summarize) = match (&facts.summary, &facts.transcript, &facts.downloaded) {
+            (Some(summary), _, _) => (Some(summary), Some(run)),
+            (None, None, None) => (self.summary, self.runs.summarize),
+            (None, _, _) => (None, None),
         };
         Self {
             downloaded: facts.downloaded.as_ref().or(self.downloaded),
             transcript: facts.transcript.as_ref().or(self.transcript),
             summary,
             run,
+            runs: OutputRuns {
+                download: facts.downloaded.as_ref().map(|_| run).or(self.runs.download),
+                transcribe: facts.transcript.as_ref().map(|_| run).or(self.runs.transcribe),
+                summarize,
+            },
         }
     }
 
@@ -382,124 +424,6 @@ impl<'a> Outputs<'a> {
             Stage::Summarize => self.summary.map(|fact| (fact.time, fact.data.elapsed_ms)),
         }
     }
-}
-
-/// The run that is shown: run 0 with every later complete run laid over it.
-struct Shown {
-    run: Run,
-    /// The complete runs, ascending; 0 is the first.
-    complete: Vec<Run>,
-}
-
-impl Shown {
-    fn outputs<'a>(&self, recording: &'a RecordingFacts) -> Outputs<'a> {
-        let mut outputs = Outputs::default();
-        for run in &self.complete {
-            if let Some(facts) = recording.runs.get(run) {
-                outputs = outputs.overlaid(*run, facts);
-            }
-        }
-        outputs
-    }
-}
-
-/// The newest complete run is shown; of the ones above it, the newest stands in `rerun`.
-///
-/// Which recordings a run covers: those it has touched, and those that were ready when its number was minted (a number
-/// is milliseconds × 1000 + random). A recording that came later is none of its business. It is complete when each of
-/// them came to its end in it, where one that fails counts only if what is shown of it has failed as well, and one
-/// without speech only if it has nothing of it: a re-run must not take away what is shown.
-fn select_run(facts: &Facts) -> (Shown, Option<Rerun>) {
-    let runs: BTreeSet<Run> = facts
-        .recordings
-        .values()
-        .flat_map(|recording| recording.runs.keys().copied())
-        .collect();
-    let mut shown = Shown {
-        run: Run::FIRST,
-        complete: vec![Run::FIRST],
-    };
-    let mut waiting: Option<Run> = None;
-    for run in runs.into_iter().filter(|run| *run != Run::FIRST) {
-        let mut done = 0_u32;
-        let complete = covered(facts, run).all(|(_, recording)| {
-            let before = shown.outputs(recording);
-            let Some(now) = recording.runs.get(&run) else {
-                return before.is_silent();
-            };
-            let outputs = Outputs::default().overlaid(run, now);
-            let progress = progress_of(
-                recording,
-                &outputs,
-                &stages_of(recording, &outputs, Some(&now.failures)),
-            );
-            match progress {
-                Progress::Processed | Progress::Silent => {
-                    done += 1;
-                    true
-                }
-                Progress::Failed => {
-                    let stages = stages_of(recording, &before, recording.failures_in(before.run));
-                    progress_of(recording, &before, &stages) == Progress::Failed
-                }
-                Progress::Recording | Progress::Recorded | Progress::Downloaded | Progress::Transcribed => {
-                    false
-                }
-            }
-        });
-        if complete && done > 0 {
-            shown.run = run;
-            shown.complete.push(run);
-            waiting = None;
-        } else {
-            waiting = Some(run);
-        }
-    }
-    let rerun = waiting.map(|run| rerun_view(facts, run));
-    (shown, rerun)
-}
-
-fn covered(facts: &Facts, run: Run) -> impl Iterator<Item = (&RecordingSid, &RecordingFacts)> {
-    facts.recordings.iter().filter(move |(_, recording)| {
-        let minted_at_ms = run.0 / 1000;
-        let was_ready = recording
-            .ready
-            .as_ref()
-            .is_some_and(|ready| u64::try_from(ready.time.0).is_ok_and(|ready_ms| ready_ms <= minted_at_ms));
-        was_ready || recording.runs.contains_key(&run)
-    })
-}
-
-fn rerun_view(facts: &Facts, run: Run) -> Rerun {
-    let nothing = RunFacts::default();
-    let least = covered(facts, run)
-        .map(|(_, recording)| {
-            let now = recording.runs.get(&run).unwrap_or(&nothing);
-            let outputs = Outputs::default().overlaid(run, now);
-            let mut stages = stages_of(recording, &outputs, Some(&now.failures));
-            let progress = progress_of(recording, &outputs, &stages);
-            // What the run did not do itself, it took over from what is shown.
-            let has = |stage| {
-                outputs.of(stage).is_some() || now.failures.keys().any(|(failed, _)| *failed == stage)
-            };
-            if let Some(first) = Stage::ALL.into_iter().find(|stage| has(*stage)) {
-                if first > Stage::Download {
-                    stages.download = StageView::bare(StageState::Skipped);
-                }
-                if first > Stage::Transcribe {
-                    stages.transcribe = StageView::bare(StageState::Skipped);
-                }
-            }
-            (progress, stages)
-        })
-        .min_by_key(|(progress, _)| *progress);
-    let (progress, stages) = least.unwrap_or((Progress::Recorded, Stages::all(StageState::Waiting)));
-    let state = if progress == Progress::Failed {
-        RerunState::Failed
-    } else {
-        RerunState::Running
-    };
-    Rerun { run, state, stages }
 }
 
 fn progress_of(recording: &RecordingFacts, outputs: &Outputs<'_>, stages: &Stages) -> Progress {
@@ -624,7 +548,12 @@ fn tell_call(lead: &mut Lead, facts: &Facts) {
     }
 }
 
-fn tell_texts(lead: &mut Lead, recordings: &[(&RecordingSid, &RecordingFacts)], shown: &Shown) {
+fn tell_texts(
+    lead: &mut Lead,
+    recordings: &[(&RecordingSid, &RecordingFacts)],
+    shown: &Shown,
+    person: &Person<'_>,
+) {
     let mut transcripts: Vec<&str> = Vec::new();
     let mut summaries: Vec<&str> = Vec::new();
     let mut transcribers: Vec<String> = Vec::new();
@@ -632,14 +561,19 @@ fn tell_texts(lead: &mut Lead, recordings: &[(&RecordingSid, &RecordingFacts)], 
     let mut heard = false;
     for (sid, recording) in recordings {
         let outputs = shown.outputs(recording);
-        if let Some(transcript) = outputs.transcript.map(|fact| &fact.data) {
+        // A person who listened is right, whatever an engine hears later.
+        let text = person
+            .text(sid)
+            .or(outputs.transcript.map(|fact| fact.data.text.as_str()));
+        if let Some(text) = text.map(str::trim) {
             heard = true;
-            let text = transcript.text.trim();
             if !text.is_empty() {
                 transcripts.push(text);
-                if lead.language.is_none() {
-                    lead.language = Some(transcript.language.clone()).filter(|language| !language.is_empty());
-                }
+            }
+        }
+        if let Some(transcript) = outputs.transcript.map(|fact| &fact.data) {
+            if !transcript.text.trim().is_empty() && lead.language.is_none() {
+                lead.language = Some(transcript.language.clone()).filter(|language| !language.is_empty());
             }
             lead.segments
                 .extend(transcript.segments.iter().map(|segment| LeadSegment {
@@ -691,14 +625,18 @@ fn tell_said(lead: &mut Lead, summary: &SummaryReady) {
 }
 
 fn name_engine(names: &mut Vec<String>, engine: &str, model: &str) {
-    let name = if model.is_empty() {
-        engine.to_owned()
-    } else {
-        format!("{engine}:{model}")
-    };
+    let name = engine_name(engine, model);
     // A stage that heard nothing may have asked no engine.
     if !name.is_empty() && !names.contains(&name) {
         names.push(name);
+    }
+}
+
+fn engine_name(engine: &str, model: &str) -> String {
+    if model.is_empty() {
+        engine.to_owned()
+    } else {
+        format!("{engine}:{model}")
     }
 }
 

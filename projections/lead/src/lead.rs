@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use callfold_schema::event::{FailureClass, MissingReason, Speaker, Urgency};
+use callfold_schema::event::{Disposition, FailureClass, MissingReason, RerunInput, Speaker, Urgency};
 use callfold_schema::{CallSid, PhoneNumber, RecordingSid, Run, Stage, UnixMillis};
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -153,20 +153,16 @@ tokens! {
 }
 
 tokens! {
-    /// What a person made of the lead.
-    Disposition {
-        /// Nobody did anything yet.
-        Open = "open",
-    }
-}
-
-tokens! {
-    /// How a re-run that is not shown stands.
+    /// How a re-run stands.
     RerunState {
         /// At work.
         Running = "running",
         /// A stage of it gave up: what was shown stays.
         Failed = "failed",
+        /// Complete, and held for comparison until a person adopts it.
+        Held = "held",
+        /// Complete: shown, or another one was chosen or came after it.
+        Done = "done",
     }
 }
 
@@ -318,6 +314,23 @@ pub struct LeadRecording {
     pub missing: Option<NoMessage>,
     /// Its own stages.
     pub stages: Stages,
+    /// The runs whose results are shown.
+    #[serde(default)]
+    pub runs: OutputRuns,
+    /// The revision in which a person corrected its transcript; `null` while the engine's text stands.
+    #[serde(default)]
+    pub corrected: Option<u64>,
+}
+
+/// The run that each result of a recording comes from; `null` where there is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct OutputRuns {
+    /// The file.
+    pub download: Option<Run>,
+    /// The transcript.
+    pub transcribe: Option<Run>,
+    /// The summary.
+    pub summarize: Option<Run>,
 }
 
 /// Why there is no message.
@@ -387,6 +400,25 @@ pub struct FailedEngine {
     pub elapsed_ms: u64,
 }
 
+/// A re-run in short.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LeadRun {
+    /// Its number.
+    pub run: Run,
+    /// How it stands.
+    pub state: RerunState,
+    /// The first stage that worked again.
+    pub from: Option<Stage>,
+    /// The campaign it is a part of.
+    pub campaign: Option<String>,
+    /// Whether it is held for comparison when it is complete.
+    pub hold: bool,
+    /// Who made its transcript: `engine`, or `engine:model`.
+    pub transcribe: Option<String>,
+    /// Who made its summary.
+    pub summarize: Option<String>,
+}
+
 /// A re-run newer than what is shown.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Rerun {
@@ -448,15 +480,33 @@ pub struct Lead {
     pub failed_engines: Vec<FailedEngine>,
     /// The run that is shown.
     pub run: Run,
-    /// A newer one that is not complete.
+    /// A newer one that is not complete, or held for comparison.
     pub rerun: Option<Rerun>,
+    /// Every re-run, the oldest first.
+    #[serde(default)]
+    pub runs: Vec<LeadRun>,
+    /// The run a person chose to be shown; `null` while nobody chose.
+    #[serde(default)]
+    pub adopted: Option<Run>,
     /// The stages of the recording that decides the status.
     pub stages: Stages,
     /// Why there is no message, when `status` is `no_message`.
     pub missing: Option<NoMessage>,
     /// What a person made of it.
     pub disposition: Disposition,
-    /// How often a person changed it.
+    /// Whether a person looked at it.
+    #[serde(default)]
+    pub seen: bool,
+    /// What people noted.
+    #[serde(default)]
+    pub note: Option<String>,
+    /// Who looks after it.
+    #[serde(default)]
+    pub assignee: Option<String>,
+    /// Its tags.
+    #[serde(default)]
+    pub tags: Vec<String>,
+    /// How often a person changed it: the number of the last change.
     pub revision: u64,
     /// The position of its last event. Bookkeeping: another one after an import, and no part of [`Lead::hash`].
     pub position: u64,
@@ -504,6 +554,26 @@ impl Lead {
     /// The hash of everything but the position.
     pub fn hash(&self) -> Result<RowHash, serde_json::Error> {
         self.to_row().map(|(_, hash)| hash)
+    }
+
+    /// What a re-run from this stage on takes for each recording; those without anything to begin with are left out.
+    pub fn rerun_inputs(&self, from: Stage) -> Vec<RerunInput> {
+        let input = |recording: &LeadRecording| {
+            let (run, corrected) = match from {
+                Stage::Download => (
+                    (recording.state == RecordingState::Ready).then_some(Run::FIRST)?,
+                    None,
+                ),
+                Stage::Transcribe => (recording.runs.download?, None),
+                Stage::Summarize => (recording.runs.transcribe?, recording.corrected),
+            };
+            Some(RerunInput {
+                recording_sid: recording.recording_sid.clone(),
+                run,
+                corrected,
+            })
+        };
+        self.recordings.iter().filter_map(input).collect()
     }
 
     /// One of the recordings.

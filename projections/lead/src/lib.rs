@@ -10,17 +10,22 @@ mod fold;
 mod lead;
 mod order;
 mod state;
+mod story;
 #[cfg(test)]
 mod tests;
+mod travel;
 
-pub use fold::lead_view;
+pub use callfold_schema::event::Disposition;
+pub use fold::{RunResult, RunTranscript, corrections, lead_view, run_result};
 pub use lead::{
-    CallInfo, CallerInfo, Disposition, Engines, FailedEngine, Lead, LeadRecording, LeadSegment, Moment,
-    NoMessage, NoMessageReason, RecordingState, Rerun, RerunState, RowHash, StageState, StageView, Stages,
-    Status,
+    CallInfo, CallerInfo, Engines, FailedEngine, Lead, LeadRecording, LeadRun, LeadSegment, Moment,
+    NoMessage, NoMessageReason, OutputRuns, RecordingState, Rerun, RerunState, RowHash, StageState,
+    StageView, Stages, Status,
 };
 pub use state::{LeadState, StateError, StateEvent};
+pub use story::{Told, tell};
+pub use travel::At;
 
 /// Which fold made a row. Raised whenever the same events give another row or another state; tables folded by an
 /// older one are folded again.
-pub const FOLD_VERSION: u32 = 2;
+pub const FOLD_VERSION: u32 = 3;

@@ -12,6 +12,9 @@
 //! - *Recordings* are joined by their start: Twilio's clock, else the time of the first event heard of them.
 //! - *Missing `call_started`*: the lead stands with empty numbers, its time is that of the first event.
 //! - *Later output implies earlier*: a transcript without its `recording_downloaded` means that the download was done.
+//! - *Corrected wins*: a person's text of a recording stands in place of any engine's, of any run (`fold/person.rs`).
+//! - *Erased*: `call_erased` of any age takes every other event of the call away but `erase_done`
+//!   ([`crate::LeadState::is_erased`]).
 //! - *Output beats failure*: a failed attempt counts for a stage only while the stage has no output.
 
 use callfold_schema::UnixMillis;

@@ -82,8 +82,8 @@ pub struct LeadState {
     call_sid: CallSid,
     /// Sorted by (kind, key), each once.
     events: Vec<StateEvent>,
-    /// Positions of events that lost their key, sorted. A subject is written once, so there are none in a stream of
-    /// ours; kept because an erasure has to find every event.
+    /// Positions of events that lost their key, or that an erasure took away, sorted. Kept because an erasure has to find
+    /// every event, those that came behind it too.
     lost: Vec<u64>,
 }
 
@@ -116,6 +116,13 @@ impl LeadState {
         self.events.is_empty()
     }
 
+    /// Whether the call was erased: nothing but the fact itself is left in memory, and no row may stand for it.
+    pub fn is_erased(&self) -> bool {
+        self.events
+            .iter()
+            .any(|event| event.kind == EventKind::CallErased)
+    }
+
     /// The events that hold a key, ordered by (kind, key).
     pub fn events(&self) -> &[StateEvent] {
         &self.events
@@ -137,12 +144,17 @@ impl LeadState {
 
     /// Takes an event that stands at `position`; whether the state is another one now.
     ///
+    /// `call_erased` takes every other event away but `erase_done`, whenever they come; their positions stay known.
+    ///
     /// The payload must be one that decodes (the caller has just read it), and the event one of this call: an event of
     /// another call changes nothing.
     pub fn apply(&mut self, position: u64, envelope: &Envelope, payload: &[u8]) -> bool {
         let subject = &envelope.subject;
         if subject.call_sid != self.call_sid {
             return false;
+        }
+        if !is_tombstone(subject.kind) && self.is_erased() {
+            return self.lose(position);
         }
         let found = self
             .events
@@ -158,6 +170,9 @@ impl LeadState {
         match found {
             Err(at) => {
                 self.events.insert(at, event());
+                if subject.kind == EventKind::CallErased {
+                    self.forget();
+                }
                 true
             }
             Ok(at) if position < self.events[at].position => {
@@ -180,6 +195,16 @@ impl LeadState {
         Ok(self.apply(position, &envelope, &payload))
     }
 
+    /// Drops what an erasure takes away.
+    fn forget(&mut self) {
+        let all = std::mem::take(&mut self.events);
+        let (kept, gone): (Vec<_>, Vec<_>) = all.into_iter().partition(|event| is_tombstone(event.kind));
+        self.events = kept;
+        for event in gone {
+            self.lose(event.position);
+        }
+    }
+
     fn lose(&mut self, position: u64) -> bool {
         match self.lost.binary_search(&position) {
             Ok(_) => false,
@@ -187,6 +212,24 @@ impl LeadState {
                 self.lost.insert(at, position);
                 true
             }
+        }
+    }
+
+    /// The same with a part of the events only.
+    pub(crate) fn retain(
+        &self,
+        keeps: impl Fn(&StateEvent) -> bool,
+        keeps_lost: impl Fn(u64) -> bool,
+    ) -> Self {
+        Self {
+            call_sid: self.call_sid.clone(),
+            events: self.events.iter().filter(|event| keeps(event)).cloned().collect(),
+            lost: self
+                .lost
+                .iter()
+                .copied()
+                .filter(|lost| keeps_lost(*lost))
+                .collect(),
         }
     }
 
@@ -266,6 +309,11 @@ impl LeadState {
             lost: wire.lost,
         })
     }
+}
+
+/// What stays of an erased call.
+fn is_tombstone(kind: EventKind) -> bool {
+    matches!(kind, EventKind::CallErased | EventKind::EraseDone)
 }
 
 #[derive(Serialize, Deserialize)]

@@ -3,16 +3,19 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use callfold_schema::event::{
-    CallEnded, CallStarted, Caller, EngineFailure, FailureClass, MissingReason, RecordingDownloaded,
-    RecordingMissing, RecordingReady, RecordingStarted, Segment, Speaker, StageFailed, SummaryReady,
-    TranscriptReady, Urgency,
+    CallEnded, CallErased, CallStarted, Caller, Disposition, EngineFailure, EraseDone, ErasureReason,
+    FailureClass, LeadAction, LeadUpdated, MissingReason, PositionRange, RecordingDownloaded,
+    RecordingMissing, RecordingReady, RecordingStarted, ReprocessRequested, RerunInput, Segment, Speaker,
+    StageFailed, SummaryReady, TranscriptReady, TwilioErasure, Urgency,
 };
-use callfold_schema::{CallSid, Event, Key, NewEvent, Record, RecordingSid, Run, Stage, UnixMillis};
+use callfold_schema::{
+    CallSid, Event, EventKind, Key, NewEvent, Record, RecordingSid, Run, Stage, UnixMillis,
+};
 use proptest::prelude::*;
 use serde_json::json;
 
 use crate::lead::{NoMessageReason, RecordingState, RerunState, StageState, Status};
-use crate::{Lead, LeadState, lead_view};
+use crate::{Lead, LeadState, corrections, lead_view, run_result};
 
 const CALL: &str = "CA_test";
 const T0: i64 = 1_795_341_600_000;
@@ -773,6 +776,391 @@ fn debug_output_holds_nothing_personal() {
     }
 }
 
+fn asked(s: i64, run: u64, from: Stage, hold: bool, recordings: &[&str]) -> Record {
+    let event = ReprocessRequested {
+        run: Run(run),
+        from,
+        by: "user:noa".into(),
+        why: Some("heard badly".into()),
+        engine: Some("openai".into()),
+        model: None,
+        prompt: None,
+        campaign: hold.then(|| "c1".into()),
+        hold,
+        inputs: recordings
+            .iter()
+            .map(|recording| RerunInput {
+                recording_sid: re(recording),
+                run: Run::FIRST,
+                corrected: None,
+            })
+            .collect(),
+    };
+    record(Key::run(Run(run)), s, event)
+}
+
+fn updated(s: i64, revision: u64, action: LeadAction) -> Record {
+    let event = LeadUpdated {
+        revision,
+        by: "user:noa".into(),
+        action,
+        request: None,
+    };
+    record(Key::revision(revision), s, event)
+}
+
+fn erased(s: i64) -> Record {
+    let event = CallErased {
+        by: "user:noa".into(),
+        why: ErasureReason::Request,
+    };
+    record(Key::single(), s, event)
+}
+
+fn erase_done(s: i64) -> Record {
+    let event = EraseDone {
+        positions: vec![PositionRange { first: 1, last: 4 }],
+        events: 4,
+        blobs: 1,
+        twilio: TwilioErasure::Deleted,
+    };
+    record(Key::single(), s, event)
+}
+
+/// The number of a run that is asked for at a moment.
+fn run_at(s: i64) -> u64 {
+    u64::try_from(at(s).0).unwrap() * 1_000 + 7
+}
+
+/// A complete re-run of one recording, from the transcript on, with the copy of its input.
+fn rerun(s: i64, run: u64, hold: bool, text: &str) -> Vec<Record> {
+    vec![
+        asked(s, run, Stage::Transcribe, hold, &["RE1"]),
+        downloaded(s + 1, "RE1", run),
+        transcript(s + 2, "RE1", run, text),
+        summary(s + 3, "RE1", run, text),
+    ]
+}
+
+fn shown(lead: &Lead) -> (Run, &str) {
+    (lead.run, lead.transcript.as_deref().unwrap_or_default())
+}
+
+#[test]
+fn a_re_run_stands_on_the_card_from_the_moment_it_is_asked_for() {
+    let run = run_at(100);
+    let mut events = [vec![started(0)], processed("RE1", 10)].concat();
+    events.push(asked(100, run, Stage::Transcribe, false, &["RE1"]));
+    let lead = given(&events);
+    let waiting = lead.rerun.clone().unwrap();
+    assert_eq!((waiting.run, waiting.state), (Run(run), RerunState::Running));
+    assert_eq!(waiting.stages.download.state, Skipped);
+    assert_eq!(waiting.stages.transcribe.state, Waiting);
+    assert_eq!((lead.status, lead.run), (Status::Processed, Run::FIRST));
+    // The copy of the input is no work of the run.
+    events.push(downloaded(101, "RE1", run));
+    let waiting = given(&events).rerun.unwrap();
+    assert_eq!(waiting.stages.download.state, Skipped);
+    let mut from_download = events[..5].to_vec();
+    from_download.push(asked(100, run, Stage::Download, false, &["RE1"]));
+    let (sid, order, s) = ready_event(101, "RE1", None);
+    from_download.push(record(Key::stage(sid, Run(run)), s, order));
+    let lead = given(&from_download);
+    assert_eq!(lead.rerun.unwrap().stages.download.state, Waiting);
+    assert_eq!(lead.recordings[0].runs.download, Some(Run::FIRST));
+    let last = given(&[events, rerun(100, run, false, "חדש")[2..].to_vec()].concat());
+    assert_eq!((shown(&last), last.rerun.is_none()), ((Run(run), "חדש"), true));
+    assert_eq!(last.runs.len(), 1);
+    assert_eq!(
+        (last.runs[0].state, last.runs[0].from),
+        (RerunState::Done, Some(Stage::Transcribe))
+    );
+    assert_eq!(last.recordings[0].runs.transcribe, Some(Run(run)));
+}
+
+#[test]
+fn a_held_run_is_shown_when_it_is_adopted_and_goes_when_that_is_reverted() {
+    let (run, text) = (run_at(100), "שלום, יש נזילה");
+    let mut events = [
+        vec![started(0)],
+        processed("RE1", 10),
+        rerun(100, run, true, "חדש"),
+    ]
+    .concat();
+    let lead = given(&events);
+    assert_eq!(shown(&lead), (Run::FIRST, text));
+    assert_eq!(lead.rerun.unwrap().state, RerunState::Held);
+    assert_eq!(lead.runs[0].campaign.as_deref(), Some("c1"));
+
+    events.push(updated(200, 1, LeadAction::Adopt { run: Some(Run(run)) }));
+    let lead = given(&events);
+    assert_eq!((shown(&lead), lead.adopted), ((Run(run), "חדש"), Some(Run(run))));
+    assert_eq!((lead.rerun.is_none(), lead.revision), (true, 1));
+
+    events.push(updated(210, 2, LeadAction::Adopt { run: None }));
+    let lead = given(&events);
+    assert_eq!((shown(&lead), lead.adopted), ((Run::FIRST, text), None));
+    assert_eq!(lead.rerun.unwrap().state, RerunState::Held);
+}
+
+#[test]
+fn an_older_run_can_be_chosen_and_a_newer_one_replaces_it_again() {
+    let run = run_at(100);
+    let mut events = [
+        vec![started(0)],
+        processed("RE1", 10),
+        rerun(100, run, false, "חדש"),
+    ]
+    .concat();
+    assert_eq!(given(&events).run, Run(run));
+    let first = Some(Run::FIRST);
+    events.push(updated(200, 1, LeadAction::Adopt { run: first }));
+    let lead = given(&events);
+    assert_eq!(shown(&lead), (Run::FIRST, "שלום, יש נזילה"));
+    assert_eq!((lead.adopted, lead.rerun), (first, None));
+    let newer = run_at(300);
+    events.extend(rerun(300, newer, false, "שוב"));
+    assert_eq!(shown(&given(&events)), (Run(newer), "שוב"));
+    // One that waits for comparison does not, and the one passed over does not come back.
+    let mut held = events[..events.len() - 4].to_vec();
+    held.extend(rerun(300, newer, true, "שוב"));
+    assert_eq!(shown(&given(&held)).0, Run::FIRST);
+    held.push(updated(400, 2, LeadAction::Adopt { run: None }));
+    assert_eq!(given(&held).run, Run(run));
+}
+
+#[test]
+fn a_request_says_what_its_run_covers() {
+    let run = run_at(100);
+    let mut events = [vec![started(0)], processed("RE1", 10), processed("RE2", 20)].concat();
+    events.extend(rerun(100, run, false, "חדש"));
+    let lead = given(&events);
+    assert_eq!(
+        (lead.run, lead.transcript.as_deref()),
+        (Run(run), Some("חדש\nשלום, יש נזילה"))
+    );
+    let both = [
+        &events[..9],
+        &[asked(100, run, Stage::Transcribe, false, &["RE1", "RE2"])],
+    ]
+    .concat();
+    let lead = given(&[both, events[10..].to_vec()].concat());
+    assert_eq!((lead.run, lead.rerun.unwrap().run), (Run::FIRST, Run(run)));
+}
+
+#[test]
+fn what_a_person_corrected_wins_over_every_engine() {
+    let run = run_at(100);
+    let correct = |text: Option<&str>| LeadAction::Transcript {
+        recording_sid: re("RE1"),
+        text: text.map(str::to_owned),
+    };
+    let mut events = [vec![started(0)], processed("RE1", 10)].concat();
+    events.push(updated(50, 1, correct(Some("שלום, יש נזילה במטבח"))));
+    events.extend(rerun(100, run, false, "חדש"));
+    let lead = given(&events);
+    assert_eq!(shown(&lead), (Run(run), "שלום, יש נזילה במטבח"));
+    assert_eq!(lead.recordings[0].corrected, Some(1));
+    assert_eq!(lead.segments[0].text, "חדש");
+    events.push(updated(200, 2, correct(None)));
+    let lead = given(&events);
+    assert_eq!((shown(&lead).1, lead.recordings[0].corrected), ("חדש", None));
+}
+
+#[test]
+fn the_last_revision_decides_and_undo_is_the_older_value() {
+    let disposition = |disposition| LeadAction::Disposition { disposition };
+    let note = |text: &str| LeadAction::Note { text: text.into() };
+    let mut events = [vec![started(0)], processed("RE1", 10)].concat();
+    events[4] = with_said(events[4].clone(), Some("דנה"), Some("0501234567"), None);
+    let before = given(&events);
+    for (revision, action) in [
+        disposition(Disposition::CalledBack),
+        note(" נשלח טכנאי "),
+        LeadAction::Seen { seen: true },
+        LeadAction::Assignee {
+            assignee: Some("user:avi".into()),
+        },
+        LeadAction::Tags {
+            tags: vec!["דחוף".into()],
+        },
+        LeadAction::CallerName {
+            name: Some("דנה לוי".into()),
+        },
+        LeadAction::CallbackNumber {
+            number: Some("+972500000000".into()),
+        },
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        events.push(updated(50, revision as u64 + 1, action));
+    }
+    let lead = given(&events);
+    assert_eq!(
+        (
+            lead.disposition,
+            lead.note.as_deref(),
+            lead.seen,
+            lead.assignee.as_deref()
+        ),
+        (
+            Disposition::CalledBack,
+            Some("נשלח טכנאי"),
+            true,
+            Some("user:avi")
+        )
+    );
+    assert_eq!(
+        (lead.tags, lead.caller_name.as_deref()),
+        (vec!["דחוף".to_owned()], Some("דנה לוי"))
+    );
+    assert_eq!(
+        (lead.callback_number.unwrap().0.as_str(), lead.revision),
+        ("+972500000000", 7)
+    );
+    for (revision, action) in [
+        disposition(Disposition::Open),
+        note(""),
+        LeadAction::Seen { seen: false },
+        LeadAction::Assignee { assignee: None },
+        LeadAction::Tags { tags: vec![] },
+        LeadAction::CallerName { name: None },
+        LeadAction::CallbackNumber { number: None },
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        events.push(updated(60, revision as u64 + 8, action));
+    }
+    let undone = given(&events);
+    assert_eq!(undone.revision, 14);
+    let bare = Lead {
+        revision: 0,
+        updated_at: before.updated_at,
+        ..undone
+    };
+    assert_eq!(bare.hash().unwrap(), before.hash().unwrap());
+}
+
+#[test]
+fn of_an_erased_call_nothing_is_left_but_where_it_stood() {
+    let events = [vec![started(0)], processed("RE1", 10), vec![erased(20)]].concat();
+    let mut state = state(&events);
+    assert!(state.is_erased());
+    let kinds = |state: &LeadState| state.events().iter().map(|event| event.kind).collect::<Vec<_>>();
+    assert_eq!(kinds(&state), [EventKind::CallErased]);
+    let bytes = state.to_bytes().unwrap();
+    for secret in ["972501234567", "נזילה", "Haifa", "api.twilio.com"] {
+        assert!(!bytes.windows(secret.len()).any(|part| part == secret.as_bytes()));
+    }
+    // What comes later is dropped, and found by an erasure all the same.
+    assert!(state.apply_record(7, &ended(21)).unwrap());
+    assert!(state.apply_record(8, &erase_done(22)).unwrap());
+    assert!(!state.apply_record(7, &ended(21)).unwrap());
+    assert_eq!(kinds(&state), [EventKind::CallErased, EventKind::EraseDone]);
+    assert_eq!(state.positions(), [1, 2, 3, 4, 5, 6, 7, 8]);
+    let lead = lead_view(&state).unwrap();
+    assert_eq!(
+        (lead.phone.as_str(), lead.recordings.len(), lead.transcript),
+        ("", 0, None)
+    );
+    assert!(!given(&events[..5]).transcript.unwrap().is_empty());
+}
+
+#[test]
+fn the_results_of_two_runs_stand_side_by_side_without_what_people_corrected() {
+    let run = run_at(100);
+    let mut events = [
+        vec![started(0)],
+        processed("RE1", 10),
+        rerun(100, run, true, "חדש"),
+    ]
+    .concat();
+    events.push(updated(
+        200,
+        1,
+        LeadAction::Transcript {
+            recording_sid: re("RE1"),
+            text: Some(" מה שנאמר ".into()),
+        },
+    ));
+    let state = state(&events);
+    let of = |run| run_result(&state, Run(run)).unwrap().unwrap();
+    let (first, second) = (of(0), of(run));
+    assert_eq!(
+        (first.transcript.as_str(), second.transcript.as_str()),
+        ("שלום, יש נזילה", "חדש")
+    );
+    assert_eq!(second.summary_title.as_deref(), Some("חדש"));
+    assert!(first.transcripts[0].own && second.transcripts[0].own);
+    assert_eq!(run_result(&state, Run(5)).unwrap(), None);
+    let corrected = corrections(&state).unwrap();
+    assert_eq!(corrected.get(&re("RE1")).map(String::as_str), Some("מה שנאמר"));
+    let lead = lead_view(&state).unwrap();
+    assert_eq!(
+        lead.rerun_inputs(Stage::Summarize),
+        [RerunInput {
+            recording_sid: re("RE1"),
+            run: Run::FIRST,
+            corrected: Some(1)
+        }]
+    );
+    assert_eq!(lead.rerun_inputs(Stage::Transcribe)[0].corrected, None);
+    // A copied transcript is nobody's own work.
+    let copy = run_at(300);
+    let mut events = events;
+    events.push(asked(300, copy, Stage::Summarize, false, &["RE1"]));
+    events.push(transcript(301, "RE1", copy, "מה שנאמר"));
+    events.push(summary(302, "RE1", copy, "אחר"));
+    let result = run_result(&self::state(&events), Run(copy)).unwrap().unwrap();
+    assert!(!result.transcripts[0].own);
+    assert!(
+        given(&[started(0), ready(1, "RE1")])
+            .rerun_inputs(Stage::Transcribe)
+            .is_empty()
+    );
+}
+
+/// What a person could do, in one of several ways.
+fn any_action() -> impl Strategy<Value = LeadAction> {
+    let run = prop_oneof![
+        Just(None),
+        Just(Some(Run(0))),
+        Just(Some(Run(1))),
+        Just(Some(Run(u64::try_from(at(15).0).unwrap() * 1_000)))
+    ];
+    (0..9_u8, any::<bool>(), run).prop_map(|(n, some, run)| {
+        let text = some.then(|| "שלום".to_owned());
+        match n {
+            0 => LeadAction::Seen { seen: some },
+            1 => LeadAction::Disposition {
+                disposition: if some {
+                    Disposition::Done
+                } else {
+                    Disposition::Spam
+                },
+            },
+            2 => LeadAction::Note {
+                text: text.unwrap_or_default(),
+            },
+            3 => LeadAction::Assignee { assignee: text },
+            4 => LeadAction::Tags {
+                tags: text.into_iter().collect(),
+            },
+            5 => LeadAction::Transcript {
+                recording_sid: re("RE1"),
+                text,
+            },
+            6 => LeadAction::CallerName { name: text },
+            7 => LeadAction::CallbackNumber {
+                number: text.map(|text| text.as_str().into()),
+            },
+            _ => LeadAction::Adopt { run },
+        }
+    })
+}
+
 /// An event of any kind about one of two recordings, in one of three runs, in one of two versions of the fact.
 fn any_record() -> impl Strategy<Value = Record> {
     let recording = prop_oneof![Just("RE1"), Just("RE2")];
@@ -783,9 +1171,11 @@ fn any_record() -> impl Strategy<Value = Record> {
         Just(Stage::Summarize)
     ];
     let text = prop_oneof![Just(""), Just("שלום"), Just("two words")];
-    let facts = (0..9_u8, recording, run, stage, text, 0..40_i64);
-    (facts, 0..4_u32, any::<bool>(), any::<bool>()).prop_map(
-        |((kind, recording, run, stage, text, s), attempt, flag, reconciled)| {
+    // An erasure is rare: it makes the rest of a case uniform.
+    let kind = prop_oneof![40 => 0..12_u8, 1 => 12..14_u8];
+    let facts = (kind, recording, run, stage, text, 0..40_i64);
+    (facts, 0..4_u32, any::<bool>(), any::<bool>(), any_action()).prop_map(
+        |((kind, recording, run, stage, text, s), attempt, flag, reconciled, action)| {
             let reason = MissingReason::ALL[attempt as usize % MissingReason::ALL.len()];
             let mut record = match kind {
                 0 => started(s),
@@ -807,7 +1197,18 @@ fn any_record() -> impl Strategy<Value = Record> {
                     let name = Some(name).filter(|_| attempt != 1);
                     with_said(summary(s, recording, run, text), name, number, urgency)
                 }
-                _ => failed(s, recording, run, stage, attempt, flag.then_some(s + 10)),
+                8 => failed(s, recording, run, stage, attempt, flag.then_some(s + 10)),
+                9 => {
+                    let inputs: &[&str] = if reconciled { &["RE1"] } else { &["RE1", "RE2"] };
+                    asked(s, run.max(1), stage, flag, inputs)
+                }
+                10 => updated(s, u64::from(attempt) + 1, action),
+                11 => {
+                    let (sid, event, s) = ready_event(s, recording, None);
+                    record(Key::stage(sid, Run(run.max(1))), s, event)
+                }
+                12 => erased(s),
+                _ => erase_done(s),
             };
             record.envelope.subject.key.reconciled = reconciled && kind < 5;
             record

@@ -5,11 +5,15 @@
 //! changes; a change, a new enum variant too, is a new version.
 
 mod call_ended;
+mod call_erased;
 mod call_started;
+mod erase_done;
+mod lead_updated;
 mod recording_downloaded;
 mod recording_missing;
 mod recording_ready;
 mod recording_started;
+mod reprocess_requested;
 mod speaker;
 mod stage_failed;
 mod summary_ready;
@@ -17,11 +21,15 @@ mod transcript_ready;
 mod urgency;
 
 pub use call_ended::CallEndedV1;
+pub use call_erased::{CallErasedV1, ErasureReason};
 pub use call_started::{CallStartedV1, CallerV1};
+pub use erase_done::{EraseDoneV1, PositionRangeV1, TwilioErasure};
+pub use lead_updated::{Disposition, LeadActionV1, LeadUpdatedV1};
 pub use recording_downloaded::RecordingDownloadedV1;
 pub use recording_missing::{MissingReason, RecordingMissingV1};
 pub use recording_ready::RecordingReadyV1;
 pub use recording_started::RecordingStartedV1;
+pub use reprocess_requested::{ReprocessRequestedV1, RerunInputV1};
 pub use speaker::Speaker;
 pub use stage_failed::{FailureClassV1, FailureClassV2, StageFailedV1, StageFailedV2};
 pub use summary_ready::{SummaryReadyV1, SummaryReadyV2};
@@ -53,6 +61,20 @@ pub type TranscriptReady = TranscriptReadyV2;
 pub type SummaryReady = SummaryReadyV2;
 /// See [`CallStarted`].
 pub type StageFailed = StageFailedV2;
+/// See [`CallStarted`].
+pub type ReprocessRequested = ReprocessRequestedV1;
+/// See [`CallStarted`].
+pub type LeadUpdated = LeadUpdatedV1;
+/// See [`CallStarted`].
+pub type CallErased = CallErasedV1;
+/// See [`CallStarted`].
+pub type EraseDone = EraseDoneV1;
+/// See [`CallStarted`].
+pub type RerunInput = RerunInputV1;
+/// See [`CallStarted`].
+pub type LeadAction = LeadActionV1;
+/// See [`CallStarted`].
+pub type PositionRange = PositionRangeV1;
 /// See [`CallStarted`].
 pub type Segment = SegmentV2;
 /// See [`CallStarted`].
@@ -97,6 +119,10 @@ payload! {
     TranscriptReadyV2 => TranscriptReady v 2,
     SummaryReadyV2 => SummaryReady v 2,
     StageFailedV2 => StageFailed v 2,
+    ReprocessRequestedV1 => ReprocessRequested v 1,
+    LeadUpdatedV1 => LeadUpdated v 1,
+    CallErasedV1 => CallErased v 1,
+    EraseDoneV1 => EraseDone v 1,
 }
 
 macro_rules! events {
@@ -136,5 +162,5 @@ macro_rules! events {
 
 events! {
     CallStarted, CallEnded, RecordingStarted, RecordingReady, RecordingMissing, RecordingDownloaded,
-    TranscriptReady, SummaryReady, StageFailed,
+    TranscriptReady, SummaryReady, StageFailed, ReprocessRequested, LeadUpdated, CallErased, EraseDone,
 }

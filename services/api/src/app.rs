@@ -1,13 +1,15 @@
 //! The api as a whole: what it is built from, its router, its one background task.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use callfold_kit::blob::Blobs;
-use callfold_kit::bus::{Bus, BusError};
+use callfold_kit::bus::{Bus, BusError, Kv};
 use callfold_kit::clock::SharedClock;
 use callfold_kit::lifecycle::Lifecycle;
 use callfold_kit::metric::Metrics;
+use callfold_schema::subject::BUCKET_REQUESTS;
 use callfold_store::ReadLeads;
 use jiff::tz::TimeZone;
 
@@ -16,6 +18,9 @@ use crate::config::ApiConfig;
 use crate::error::ApiError;
 use crate::routes;
 use crate::sse::Feed;
+
+/// How long a request with an `Idempotency-Key` is known again.
+const REQUESTS_KEPT: Duration = Duration::from_secs(24 * 3_600);
 
 /// What every page warns of. The caller knows which speech model is in use and whether webhooks are checked.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -58,6 +63,8 @@ pub(crate) struct AppState {
     pub(crate) timezone: TimeZone,
     pub(crate) auth: Auth,
     pub(crate) feed: Feed,
+    /// What requests with an `Idempotency-Key` were answered.
+    pub(crate) requests: Kv,
 }
 
 impl AppState {
@@ -76,6 +83,7 @@ pub struct Api {
 /// Opens the bucket of sessions and starts the task that live updates come from.
 pub async fn build(config: ApiConfig, deps: Deps) -> Result<Api, BusError> {
     let sessions = Sessions::open_bucket(&deps.bus).await?;
+    let requests = deps.bus.kv(BUCKET_REQUESTS, Some(REQUESTS_KEPT)).await?;
     let auth = Auth {
         token: config.token.as_ref().map(|token| TokenHash::of(token.expose())),
         links: Links::default(),
@@ -94,6 +102,7 @@ pub async fn build(config: ApiConfig, deps: Deps) -> Result<Api, BusError> {
         timezone: config.timezone,
         auth,
         feed,
+        requests,
     });
     Ok(Api { app })
 }

@@ -6,7 +6,8 @@ use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use callfold_kit::blob::BlobError;
-use callfold_kit::bus::ReadError;
+use callfold_kit::bus::{PublishError, ReadError};
+use callfold_schema::EncodeError;
 use callfold_store::StoreError;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -32,6 +33,15 @@ pub(crate) enum ApiError {
     /// A query that cannot be understood. Says why, without repeating it.
     #[error("bad query: {0}")]
     BadQuery(&'static str),
+    /// A body or a header that cannot be understood. Says why, without repeating it.
+    #[error("bad request: {0}")]
+    BadBody(&'static str),
+    /// A change without `If-Match`.
+    #[error("a change without If-Match")]
+    PreconditionRequired,
+    /// The lead as it is does not allow it. Says why.
+    #[error("conflict: {0}")]
+    Conflict(&'static str),
     /// A range beyond the end of a file.
     #[error("range beyond the end")]
     Range {
@@ -47,6 +57,21 @@ pub(crate) enum ApiError {
     /// The stream.
     #[error("could not read the events")]
     Stream(#[source] ReadError),
+    /// What a person does.
+    #[error("could not record what was asked for")]
+    Publish(#[source] PublishError),
+    /// An event of what a person does.
+    #[error("could not encode what was asked for")]
+    Event(#[source] EncodeError),
+    /// A comparison.
+    #[error("the comparison panicked")]
+    Panicked,
+    /// An erasure.
+    #[error("could not publish that a call is to be erased")]
+    Erase(#[source] PublishError),
+    /// The call was erased.
+    #[error("the call was erased")]
+    Gone,
     /// The sessions.
     #[error("could not read or write the sessions")]
     Sessions(#[source] ReadError),
@@ -92,6 +117,12 @@ impl ApiError {
                 "The form was sent by another site.",
             ),
             ApiError::NotFound(what) => (StatusCode::NOT_FOUND, "/problems/not-found", "Not found", *what),
+            ApiError::Gone => (
+                StatusCode::GONE,
+                "/problems/erased",
+                "Erased",
+                "The call was erased: nothing of it is kept.",
+            ),
             ApiError::MethodNotAllowed => (
                 StatusCode::METHOD_NOT_ALLOWED,
                 "/problems/method-not-allowed",
@@ -99,6 +130,19 @@ impl ApiError {
                 "The header Allow says which methods there are.",
             ),
             ApiError::BadQuery(what) => (StatusCode::BAD_REQUEST, "/problems/bad-query", "Bad query", *what),
+            ApiError::BadBody(what) => (
+                StatusCode::BAD_REQUEST,
+                "/problems/bad-request",
+                "Bad request",
+                *what,
+            ),
+            ApiError::PreconditionRequired => (
+                StatusCode::PRECONDITION_REQUIRED,
+                "/problems/precondition-required",
+                "Say what you have seen",
+                "Send `If-Match` with the ETag of the lead, or `*` for whatever it is now.",
+            ),
+            ApiError::Conflict(what) => (StatusCode::CONFLICT, "/problems/conflict", "Conflict", *what),
             ApiError::Range { .. } => (
                 StatusCode::RANGE_NOT_SATISFIABLE,
                 "/problems/range",
@@ -111,13 +155,18 @@ impl ApiError {
                 "Too many followers",
                 "As many clients follow live updates as there may be; try again later.",
             ),
-            ApiError::Store(_) | ApiError::Stream(_) | ApiError::Sessions(_) | ApiError::Recording(_) => (
+            ApiError::Store(_)
+            | ApiError::Stream(_)
+            | ApiError::Publish(_)
+            | ApiError::Erase(_)
+            | ApiError::Sessions(_)
+            | ApiError::Recording(_) => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "/problems/unavailable",
                 "Not available now",
                 "Something this answer needs cannot be reached; try again later.",
             ),
-            ApiError::Render(_) | ApiError::Encode(_) => (
+            ApiError::Render(_) | ApiError::Encode(_) | ApiError::Event(_) | ApiError::Panicked => (
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "/problems/internal",
                 "Internal error",

@@ -1,6 +1,6 @@
 //! What a request asks for, read from its address. Pure.
 
-use callfold_lead::Status;
+use callfold_lead::{At, Status};
 use callfold_schema::{CallSid, RecordingSid, UnixMillis};
 use callfold_store::{LIMIT_MAX, LeadFilter};
 use jiff::civil::Date;
@@ -93,6 +93,25 @@ fn moment(text: &str, zone: &TimeZone, end: bool) -> Result<UnixMillis, ApiError
     Ok(UnixMillis(start.timestamp().as_millisecond()))
 }
 
+/// `?at=`: a position of the stream, or an RFC 3339 moment. An empty value counts as left out.
+pub(crate) fn at(query: Option<&str>) -> Result<Option<At>, ApiError> {
+    let query = query.unwrap_or_default();
+    let given = form_urlencoded::parse(query.as_bytes())
+        .find(|(name, value)| name == "at" && !value.trim().is_empty());
+    let Some((_, value)) = given else {
+        return Ok(None);
+    };
+    let value = value.trim();
+    let moment = if value.bytes().all(|b| b.is_ascii_digit()) {
+        value.parse().ok().map(At::Position)
+    } else {
+        UnixMillis::parse_rfc3339(value).map(At::Time)
+    };
+    moment.map(Some).ok_or(ApiError::BadQuery(
+        "at is a position (a number) or a moment (2026-11-22T10:00:00Z, a + written %2B)",
+    ))
+}
+
 /// A call in a path. What cannot be one is not found.
 pub(crate) fn call_sid(text: &str) -> Result<CallSid, ApiError> {
     CallSid::parse(text).map_err(|_| ApiError::NotFound(NO_LEAD))
@@ -149,6 +168,25 @@ mod tests {
             (list.filter.from, list.filter.to),
             (at("2026-11-22T10:00:00Z"), at("2026-11-22T10:00:00Z"))
         );
+    }
+
+    #[test]
+    fn a_moment_is_a_position_or_a_time() {
+        let of = |query| at(Some(query)).unwrap();
+        assert_eq!((of(""), of("at="), of("after=4")), (None, None, None));
+        assert_eq!(of("at=17"), Some(At::Position(17)));
+        let noon = UnixMillis::parse_rfc3339("2026-11-22T10:00:00Z").unwrap();
+        assert_eq!(of("at=2026-11-22T12:00:00%2B02:00"), Some(At::Time(noon)));
+        for query in [
+            "at=yesterday",
+            "at=-1",
+            "at=1.5",
+            "at=2026-11-22",
+            "at=2026-11-22T12:00:00+02:00",
+            "at=99999999999999999999",
+        ] {
+            assert!(matches!(at(Some(query)), Err(ApiError::BadQuery(_))), "{query}");
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 
+mod changes;
 mod stage;
 
 use std::sync::Arc;
@@ -179,6 +180,15 @@ async fn a_story_tells_every_event_in_order() {
     );
     assert_eq!(last["data"]["text"], "HTTP 404 from the media host");
     assert_eq!(story["next_after"], Value::Null);
+    // In plain words, and as a message that a page words itself.
+    assert_eq!(last["told"]["message"], "stage_failed");
+    assert_eq!(
+        last["told"]["text"],
+        "download of recording REfailed failed, attempt 8 of 8: HTTP 404 from the media host; no further try"
+    );
+    assert_eq!(last["told"]["arguments"]["attempt"], 8);
+    let told: String = events.iter().map(|event| event["told"].to_string()).collect();
+    assert!(!told.contains("+972"), "{told}");
 
     // Behind a position.
     let after = positions[3];
@@ -222,6 +232,69 @@ async fn a_story_tells_every_event_in_order() {
     let story = json(get(&router, &format!("/api/v1/leads/CAlong/events?after={after}")).await).await;
     assert_eq!(story["events"].as_array().unwrap().len(), 7);
     assert_eq!(story["next_after"], Value::Null);
+}
+
+#[tokio::test]
+async fn a_lead_is_shown_as_it_was_at_a_position_and_at_a_time() {
+    let (_stage, router) = with_leads().await;
+    let now = json(get(&router, "/api/v1/leads/CAdone").await).await;
+    let story = json(get(&router, "/api/v1/leads/CAdone/events").await).await;
+    let events = story["events"].as_array().unwrap();
+    let mut statuses = Vec::new();
+    for event in events {
+        let (position, time) = (
+            event["position"].as_u64().unwrap(),
+            event["time"].as_str().unwrap(),
+        );
+        let response = get(&router, &format!("/api/v1/leads/CAdone?at={position}")).await;
+        assert_eq!(header(&response, "etag"), format!("\"{position}\""));
+        let then = json(response).await;
+        assert_eq!(then["updated_at"], time);
+        // Each step of this call has a time of its own, so both ways lead to the same moment.
+        assert_eq!(
+            json(get(&router, &format!("/api/v1/leads/CAdone?at={time}")).await).await,
+            then
+        );
+        statuses.push(then["status"].as_str().unwrap().to_owned());
+    }
+    statuses.dedup();
+    assert_eq!(
+        statuses,
+        [
+            "new",
+            "recording",
+            "recorded",
+            "downloaded",
+            "transcribed",
+            "processed"
+        ]
+    );
+    let last = events.last().unwrap()["position"].as_u64().unwrap();
+    for moment in [
+        last.to_string(),
+        (last + 1_000).to_string(),
+        "2999-01-01T00:00:00Z".to_owned(),
+    ] {
+        assert_eq!(
+            json(get(&router, &format!("/api/v1/leads/CAdone?at={moment}")).await).await,
+            now
+        );
+    }
+    // Nothing was known of it then: before its first event, by position and by time.
+    let first = events[0]["position"].as_u64().unwrap();
+    for (moment, status, kind) in [
+        ((first - 1).to_string(), 404, "/problems/not-found"),
+        ("1999-01-01T00:00:00Z".to_owned(), 404, "/problems/not-found"),
+        ("yesterday".to_owned(), 400, "/problems/bad-query"),
+        ("-3".to_owned(), 400, "/problems/bad-query"),
+    ] {
+        let (code, body) = problem(get(&router, &format!("/api/v1/leads/CAdone?at={moment}")).await).await;
+        assert_eq!((code, &body["type"]), (status, &Value::from(kind)), "{moment}");
+    }
+    assert_eq!(
+        problem(get(&router, "/api/v1/leads/CAnone?at=1").await).await.0,
+        404
+    );
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use url::Url;
 
 use crate::tools::model::fetch::HUB;
@@ -56,6 +56,38 @@ pub enum Command {
     /// The running projector does it; this command shows how far it is, and may be broken off. When the same fold has made
     /// other leads than those that serve, the old ones go on serving (exit code 1).
     Rebuild(RebuildArgs),
+    /// Run stages again over many calls, a campaign: counted and estimated first, at a rate, paused and resumed at will.
+    ///
+    /// `callfold reprocess --from transcribe --since 2026-11-01 --engine google --hold`, then `callfold reprocess list`. What was
+    /// there stays: results are a run of their own. They replace what is shown, or with --hold wait for `callfold adopt`.
+    Reprocess(Box<ReprocessArgs>),
+    /// Choose by a rule which run of a campaign's calls is shown, or take that back.
+    Adopt(AdoptArgs),
+    /// Print how far engines are from what people heard: word error rates over corrected transcripts.
+    Accuracy(AccuracyArgs),
+    /// Write the whole history, or what is kept of one number, into a folder: events with checksums, and recordings.
+    ///
+    /// The system may run meanwhile; the archive is of the moment when the export began. Broken off, or run again later,
+    /// an export of everything goes on where it ended, so it serves as a backup. Personal data.
+    Export(ExportArgs),
+    /// Put an archive into an empty installation; one that was broken off goes on.
+    ///
+    /// Nothing may be running. The archive is checked as a whole before anything is written. Calls that were erased, by
+    /// what the archive or the installation says, are left out.
+    Import(ImportArgs),
+    /// Read everything and say what is not as it should be: events, gaps, recordings, rows. Exit code 1 on a finding.
+    Verify(VerifyArgs),
+    /// Compare a period of Twilio's lists of calls and recordings with the stream, and publish what is missing.
+    ///
+    /// The reconciler does so at start, after an outage of the broker, and every CALLFOLD_RECONCILE_EVERY_SECS; this is for
+    /// longer periods. Needs TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN. Giving it again is harmless.
+    Reconcile(ReconcileArgs),
+    /// Erase calls: their events, leads and audio, and the recordings at Twilio; with --prove, show that nothing is left.
+    ///
+    /// The calls are hidden at once; the running reconciler deletes, and goes on by itself when this command is stopped.
+    /// With --prove everything that is kept is searched: the stream, a rebuild of the leads, the lead table, the names of
+    /// the recordings, and the files of the data folder. Exit code 1 when something is left.
+    Erase(EraseArgs),
     /// Speech models: which there are, fetch one, choose the one to use.
     ///
     /// For real calls: `callfold model fetch ivrit-turbo && callfold model use ivrit-turbo`, and `callfold model fetch vad`.
@@ -214,6 +246,244 @@ pub struct RebuildArgs {
     /// Only delete the leads that served before the last switch.
     #[arg(long)]
     pub drop_old: bool,
+}
+
+/// `reprocess`
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct ReprocessArgs {
+    /// What to do with campaigns that are there.
+    #[command(subcommand)]
+    pub command: Option<ReprocessCommand>,
+    /// The data folder, whose run.json tells where the running system is.
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// The first stage that works again; the later ones follow.
+    #[arg(long, value_name = "STAGE", value_parser = ["download", "transcribe", "summarize"])]
+    pub from: Option<String>,
+    /// Calls of this day or moment and later (2026-11-22, or RFC 3339).
+    #[arg(long, value_name = "MOMENT")]
+    pub since: Option<String>,
+    /// Calls before this moment, or of this day and before.
+    #[arg(long, value_name = "MOMENT")]
+    pub until: Option<String>,
+    /// Calls to this number of ours, as it stands on the card.
+    #[arg(long, value_name = "NUMBER")]
+    pub number: Option<String>,
+    /// Leads that are so: processed, failed, no_message, …; separated by commas.
+    #[arg(long, value_name = "STATUS", value_delimiter = ',')]
+    pub status: Vec<String>,
+    /// The engine of the first stage that has engines; without it as the settings say.
+    #[arg(long, value_name = "NAME")]
+    pub engine: Option<String>,
+    /// The engine's model.
+    #[arg(long, value_name = "NAME", requires = "engine")]
+    pub model: Option<String>,
+    /// What the model that summarises is told besides.
+    #[arg(long, value_name = "TEXT")]
+    pub prompt: Option<String>,
+    /// Why; stands in the story of each call.
+    #[arg(long, value_name = "TEXT")]
+    pub why: Option<String>,
+    /// Hold the results for comparison instead of showing them.
+    #[arg(long)]
+    pub hold: bool,
+    /// How many calls are asked for in a second, at most.
+    #[arg(long, default_value_t = 2.0, value_name = "PER_SECOND")]
+    pub rate: f64,
+    /// Count and estimate only.
+    #[arg(long)]
+    pub only_count: bool,
+}
+
+/// What to do with campaigns.
+#[derive(Debug, Subcommand)]
+pub enum ReprocessCommand {
+    /// Print all campaigns.
+    List(CampaignsArgs),
+    /// Print one campaign.
+    Show(CampaignArgs),
+    /// Ask for no further calls until it is resumed.
+    Pause(CampaignArgs),
+    /// Go on.
+    Resume(CampaignArgs),
+    /// Ask for no further calls, ever; what was asked for goes on.
+    Abort(CampaignArgs),
+}
+
+/// All campaigns.
+#[derive(Debug, Args)]
+pub struct CampaignsArgs {
+    /// The data folder, whose run.json tells where the running system is.
+    #[command(flatten)]
+    pub data: DataArgs,
+}
+
+/// One campaign.
+#[derive(Debug, Args)]
+pub struct CampaignArgs {
+    /// The data folder, whose run.json tells where the running system is.
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// Its id (c…).
+    pub id: String,
+}
+
+/// By which rule a run is chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum AdoptRule {
+    /// Where it is nearer to what a person heard; other calls are left as they are.
+    LowerWer,
+    /// Where its transcript has more words.
+    Longer,
+    /// Wherever it is complete.
+    Always,
+    /// Back to the run that was shown before.
+    Revert,
+}
+
+/// `adopt`
+#[derive(Debug, Args)]
+pub struct AdoptArgs {
+    /// The data folder, whose run.json tells where the running system is.
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// The campaign (c…).
+    #[arg(long, value_name = "ID")]
+    pub campaign: String,
+    /// Which of its calls show its result from now on.
+    #[arg(long, value_enum)]
+    pub rule: AdoptRule,
+    /// Count only.
+    #[arg(long)]
+    pub only_count: bool,
+}
+
+/// What word error rates are told by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum AccuracyBy {
+    /// The engine.
+    Engine,
+    /// The engine and its model.
+    Model,
+    /// The number that was called, and the engine.
+    Number,
+    /// The month of the call, and the engine.
+    Month,
+}
+
+/// `accuracy`
+#[derive(Debug, Args)]
+pub struct AccuracyArgs {
+    /// The data folder, whose run.json tells where the running system is.
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// Calls of this day or moment and later (2026-11-22, or RFC 3339).
+    #[arg(long, value_name = "MOMENT")]
+    pub since: Option<String>,
+    /// What the rates are told by.
+    #[arg(long, value_enum, default_value_t = AccuracyBy::Engine)]
+    pub by: AccuracyBy,
+    /// As JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `export`
+#[derive(Debug, Args)]
+pub struct ExportArgs {
+    /// The data folder, whose run.json tells where the running system is.
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// Only the calls of this number: what is kept of one person.
+    #[arg(long, value_name = "NUMBER")]
+    pub phone: Option<String>,
+    /// Only calls that began on this day or at this moment (RFC 3339), or later.
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<String>,
+    /// Only calls that began on this day, or before this moment.
+    #[arg(long, value_name = "TIME")]
+    pub until: Option<String>,
+    /// Where to write; made when it is not there.
+    #[arg(value_name = "DIR")]
+    pub folder: PathBuf,
+}
+
+/// `import`
+#[derive(Debug, Args)]
+pub struct ImportArgs {
+    /// The data folder to import into; made when it is not there.
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// Only check the archive.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// The archive.
+    #[arg(value_name = "DIR")]
+    pub folder: PathBuf,
+}
+
+/// `verify`
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// The data folder, whose run.json tells where the running system is.
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// Do not read the recordings: only the events and the table.
+    #[arg(long)]
+    pub no_recordings: bool,
+    /// How many findings are printed; all are counted.
+    #[arg(long, default_value_t = 100, value_name = "COUNT")]
+    pub findings_max: usize,
+}
+
+/// `reconcile`
+#[derive(Debug, Args)]
+pub struct ReconcileArgs {
+    /// The data folder, whose run.json tells where the running system is.
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// From this day (GMT) or moment (RFC 3339) on.
+    #[arg(long, value_name = "TIME")]
+    pub since: String,
+    /// Before this day or moment; without it until now.
+    #[arg(long, value_name = "TIME")]
+    pub until: Option<String>,
+    /// Only tell what is missing.
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// `erase`
+#[derive(Debug, Args)]
+pub struct EraseArgs {
+    /// The data folder, whose run.json tells where the running system is.
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// The calls (CA…).
+    #[arg(value_name = "CALL_SID")]
+    pub call_sids: Vec<String>,
+    /// All calls of this caller: +… exactly, digits by their end.
+    #[arg(long, value_name = "NUMBER")]
+    pub phone: Option<String>,
+    /// The caller asked for it.
+    #[arg(long)]
+    pub request: bool,
+    /// Do not wait until it is done.
+    #[arg(long, conflicts_with_all = ["prove", "prove_only"])]
+    pub no_wait: bool,
+    /// How long to wait, in seconds.
+    #[arg(long, default_value_t = 600, value_name = "SECONDS")]
+    pub patience: u64,
+    /// Then search everything that is kept for the calls, the number and each --text.
+    #[arg(long)]
+    pub prove: bool,
+    /// Search, and erase nothing.
+    #[arg(long)]
+    pub prove_only: bool,
+    /// A text that must not be found: a name, words of the message. May be given several times.
+    #[arg(long, value_name = "TEXT")]
+    pub text: Vec<String>,
 }
 
 /// `model`

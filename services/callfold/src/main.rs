@@ -9,6 +9,7 @@ use callfold::{role, tools, up};
 use clap::Parser;
 
 fn main() -> ExitCode {
+    callfold_kit::memory::give_back_large_blocks();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(asked) => {
@@ -62,6 +63,14 @@ fn run(command: Command) -> Pin<Box<dyn Future<Output = anyhow::Result<ExitCode>
         Command::Events(args) => Box::pin(tools::events::run(args)),
         Command::Explain(args) => Box::pin(tools::explain::run(args)),
         Command::Rebuild(args) => Box::pin(tools::rebuild::run(args)),
+        Command::Reprocess(args) => Box::pin(tools::reprocess::run(*args)),
+        Command::Adopt(args) => Box::pin(tools::adopt::run(args)),
+        Command::Accuracy(args) => Box::pin(tools::accuracy::run(args)),
+        Command::Export(args) => Box::pin(tools::export::run(args)),
+        Command::Import(args) => Box::pin(tools::import::run(args)),
+        Command::Verify(args) => Box::pin(tools::verify::run(args)),
+        Command::Reconcile(args) => Box::pin(tools::reconcile::run(args)),
+        Command::Erase(args) => Box::pin(tools::erase::run(args)),
         Command::Model(command) => Box::pin(tools::model::run(command)),
         Command::Doctor(args) => Box::pin(tools::doctor::run(args)),
         Command::Health(args) => Box::pin(tools::health::run(args)),

@@ -12,10 +12,13 @@ use callfold_kit::config::Settings;
 use callfold_kit::lifecycle::{BoxError, Lifecycle};
 use callfold_kit::stage::{StageDeps, StageHandler, StagePolicy, run_stage};
 use callfold_kit::{Bus, Health, Metrics, Numbers, SharedClock, SystemClock};
+use callfold_reconciler::erase::{Eraser, retention};
 use callfold_store::{ReadLeads, WriteLeads};
 use callfold_store_postgres::PostgresStore;
 use callfold_store_sqlite::SqliteStore;
 use tokio::net::TcpListener;
+
+use crate::lead_index::LeadIndex;
 
 /// A service inside the program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -126,7 +129,12 @@ pub struct StackConfig {
 }
 
 /// The roles that ask for the settings of numbers. Others are not stopped by a mistake in the file.
-const OF_NUMBERS: [Role; 3] = [Role::Gateway, Role::Transcriber, Role::Summarizer];
+const OF_NUMBERS: [Role; 4] = [
+    Role::Gateway,
+    Role::Transcriber,
+    Role::Summarizer,
+    Role::Reconciler,
+];
 
 impl StackConfig {
     /// Reads every section; mistakes are remembered by `settings`.
@@ -268,12 +276,14 @@ impl Stack {
 
         let bus = Bus::connect(bus).await.context("could not use the broker")?;
         bus.watch(lifecycle, metrics.clone(), health.part("broker", gates));
-        let store = if has(Role::Projector) || has(Role::Api) {
+        let store = if has(Role::Projector) || has(Role::Api) || has(Role::Reconciler) {
             Some(open_store(&config.database).await?)
         } else {
             None
         };
-        let needs_blobs = has(Role::Downloader) || has(Role::Transcriber) || has(Role::Api);
+        let needs_blobs = [Role::Downloader, Role::Transcriber, Role::Api, Role::Reconciler]
+            .into_iter()
+            .any(has);
         let blobs = if needs_blobs {
             Some(open_blobs(config)?)
         } else {
@@ -354,6 +364,7 @@ impl Stack {
                 numbers: config.numbers.clone(),
                 clock: Arc::clone(&clock),
                 metrics: metrics.clone(),
+                health: health.clone(),
             };
             let handler = callfold_summarizer::build(&config.summarizer, deps);
             let handler = handler.map_err(boxed).context("could not build the summarizer")?;
@@ -379,9 +390,45 @@ impl Stack {
                 config.reconciler.clone(),
                 stage_deps(Role::Reconciler),
             );
+            let part = |name| StageDeps {
+                health: health.part(name, false),
+                ..deps.clone()
+            };
+            lifecycle.spawn(
+                "reruns",
+                callfold_reconciler::rerun::run_starter(bus.clone(), part("reruns")),
+            );
+            lifecycle.spawn(
+                "campaigns",
+                callfold_reconciler::rerun::run_campaigns(bus.clone(), part("campaigns")),
+            );
+            let part = health.part("reconcile", false);
+            let with_lists =
+                callfold_reconciler::reconcile::run(bus.clone(), reconciler.clone(), deps.clone(), part);
+            lifecycle.spawn("reconcile", with_lists);
             lifecycle.spawn("reconciler", async move {
                 callfold_reconciler::run(bus, reconciler, deps).await
             });
+        }
+        if let (true, Some((read, write)), Some(blobs)) = (has(Role::Reconciler), &store, &blobs) {
+            let eraser = Eraser {
+                bus: bus.clone(),
+                index: Arc::new(LeadIndex {
+                    read: Arc::clone(read),
+                    write: Arc::clone(write),
+                }),
+                blobs: blobs.clone(),
+                twilio: callfold_reconciler::twilio(&config.reconciler)
+                    .map_err(boxed)
+                    .context("could not build the reconciler")?,
+                clock: Arc::clone(&clock),
+                metrics: metrics.clone(),
+            };
+            lifecycle.spawn(
+                "retention",
+                retention::run(eraser.clone(), config.numbers.clone(), lifecycle.soft()),
+            );
+            callfold_reconciler::erase::run(eraser, health.part("erase", false), lifecycle);
         }
         let mut api = None;
         if let (true, Some((read, _)), Some(blobs)) = (has(Role::Api), &store, &blobs) {

@@ -65,7 +65,7 @@ fn voice(settings: &NumberSettings) -> Result<Option<Voice>, (&'static str, Stri
             _ => ("voice", error.to_string()),
         }),
         // Google's names hold their language.
-        (Some(name), None) => Voice::new(name, language_of(name).unwrap_or(LANGUAGE))
+        (Some(name), None) => Voice::new(name, settings.spoken_language().unwrap_or(LANGUAGE))
             .map(Some)
             .map_err(|error| {
                 (
@@ -82,14 +82,6 @@ fn voice(settings: &NumberSettings) -> Result<Option<Voice>, (&'static str, Stri
             ),
         }),
     }
-}
-
-/// `en-GB` of `Google.en-GB-Wavenet-A`.
-fn language_of(voice: &str) -> Option<&str> {
-    let rest = voice.strip_prefix("Google.")?;
-    let mut dashes = rest.match_indices('-').map(|(at, _)| at);
-    dashes.next()?;
-    Some(&rest[..dashes.next()?])
 }
 
 /// What callers of a number hear and may do: its settings, where they say nothing those of the environment.

@@ -4,6 +4,7 @@
 pub mod audio;
 pub mod backoff;
 pub mod blob;
+pub mod breaker;
 pub mod broker;
 pub mod bus;
 pub mod chain;
@@ -12,6 +13,7 @@ pub mod config;
 pub mod health;
 pub mod http;
 pub mod lifecycle;
+pub mod memory;
 pub mod metric;
 pub mod numbers;
 pub mod secret;
@@ -19,6 +21,8 @@ pub mod stage;
 pub mod telemetry;
 #[cfg(feature = "testing")]
 pub mod testing;
+pub mod wer;
+pub mod work;
 
 pub use bus::Bus;
 pub use chain::chain;

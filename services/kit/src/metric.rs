@@ -60,6 +60,10 @@ metrics! {
         MediaBytes = "callfold_media_bytes", "Bytes of recordings fetched.";
         MediaHostsRefused = "callfold_media_hosts_refused", "Recordings refused because of their host.";
         RecordingsMissing = "callfold_recordings_missing", "Recordings found missing by deadline.";
+        Reconciled = "callfold_reconciled_events", "Events that Twilio's lists told of and no webhook did, by kind.";
+        ReconcileFailures = "callfold_reconcile_failures", "Looks at Twilio's lists that failed.";
+        CallsErased = "callfold_calls_erased", "Calls of which nothing is left.";
+        EventsErased = "callfold_events_erased", "Events deleted because their call was erased.";
         ApiRequests = "callfold_api_requests", "API and page requests by route and status class.";
         SignIns = "callfold_sign_ins", "Sign-ins by outcome.";
     }
@@ -69,6 +73,7 @@ metrics! {
         StageBusy = "callfold_stage_busy", "Jobs of a stage in hand.";
         StageHeld = "callfold_stage_held", "Retries of a stage that are due and wait for a free slot.";
         EngineState = "callfold_engine_state", "Speech engines: 0 working, 1 tried with one recording, 2 resting.";
+        SummaryEngineState = "callfold_summary_engine_state", "Models for summaries: 0 working, 1 tried with one transcript, 2 resting.";
         OpenCalls = "callfold_open_calls", "Calls whose recording is still expected.";
         SseClients = "callfold_sse_clients", "Clients that follow live updates.";
         NumbersMistakes = "callfold_numbers_mistakes", "Mistakes because of which the file of the numbers' settings is not in force.";

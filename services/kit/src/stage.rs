@@ -24,10 +24,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use callfold_schema::event::{FailureClass, StageFailed};
+use callfold_schema::event::{FailureClass, ReprocessRequested, StageFailed};
 use callfold_schema::subject::BUCKET_REDELIVERIES;
 use callfold_schema::{
-    CallSid, Event, Key, Lane, NewEvent, Record, RecordingSid, Run, Stage, Subject, UnixMillis,
+    CallSid, Event, EventKind, Key, Lane, NewEvent, Record, RecordingSid, Run, Stage, Subject, UnixMillis,
 };
 use futures::{FutureExt, StreamExt};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -53,6 +53,9 @@ const BROKER_PAUSE: Duration = Duration::from_millis(250);
 const NEWER_EVENT_DELAY: Duration = Duration::from_secs(60);
 /// An input older than this may have been answered before its consumer was created anew, in milliseconds.
 const OLD_INPUT_MS: i64 = 10_000;
+/// An input that the stream took so much later than the fact was accepted may have been answered in another one, in
+/// milliseconds.
+const LATE_INPUT_MS: i64 = 1_000;
 /// How long a handler may take to end after the hard stop before it is dropped.
 const HARD_STOP_GRACE: Duration = Duration::from_secs(2);
 /// How long a publish may still take after the hard stop.
@@ -85,6 +88,8 @@ pub struct Job {
     pub recording: RecordingSid,
     /// The run.
     pub run: Run,
+    /// What the re-run was asked for with; `None` for the first run.
+    pub request: Option<Arc<ReprocessRequested>>,
     /// Which attempt this is, from 1.
     pub attempt: u32,
     /// How many there are at most.
@@ -807,6 +812,7 @@ impl Context {
             call_sid: subject.call_sid.clone(),
             recording,
             run,
+            request: None,
             attempt: 1,
             attempts_max: self.policy.attempts_max,
             accepted_at: record.envelope.time,
@@ -814,8 +820,11 @@ impl Context {
             cancel: self.deps.hard.clone(),
             record,
         };
-        let age_ms = self.deps.clock.now().0.saturating_sub(delivery.event.stored_at.0);
-        if delivery.delivery > 1 || age_ms > OLD_INPUT_MS {
+        let (stored_at, accepted_at) = (delivery.event.stored_at.0, job.accepted_at.0);
+        let age_ms = self.deps.clock.now().0.saturating_sub(stored_at);
+        // An import stores today what was accepted, and perhaps answered, before.
+        let is_late = stored_at.saturating_sub(accepted_at) > LATE_INPUT_MS;
+        if delivery.delivery > 1 || age_ms > OLD_INPUT_MS || is_late {
             // What the hard stop cuts here is begun again by the next process.
             let account = tokio::select! {
                 biased;
@@ -828,6 +837,20 @@ impl Context {
                 Ok(Account::NotDue(delay)) => return self.noted_again_after(&delivery, delay).await,
                 Err(error) => {
                     tracing::warn!(call.id = %job.call_sid, error = %chain(&*error), "could not read the history of a job");
+                    return self.noted_again_after(&delivery, BROKER_PAUSE).await;
+                }
+            }
+        }
+        if run != Run::FIRST {
+            let asked = tokio::select! {
+                biased;
+                () = self.deps.hard.cancelled() => return,
+                asked = self.request(&job) => asked,
+            };
+            match asked {
+                Ok(request) => job.request = request,
+                Err(error) => {
+                    tracing::warn!(call.id = %job.call_sid, error = %chain(&*error), "could not read what a re-run was asked for with");
                     return self.noted_again_after(&delivery, BROKER_PAUSE).await;
                 }
             }
@@ -1014,10 +1037,31 @@ impl Context {
         }
     }
 
+    /// What a re-run was asked for with, by exact subject. One that nobody asked for works as the settings say.
+    async fn request(&self, job: &Job) -> Result<Option<Arc<ReprocessRequested>>, BoxError> {
+        let subject = Subject::new(
+            job.call_sid.clone(),
+            EventKind::ReprocessRequested,
+            Key::run(job.run),
+        );
+        let Some(found) = self.bus.find(&subject).await? else {
+            return Ok(None);
+        };
+        match found.decode() {
+            Ok(Record {
+                event: Event::ReprocessRequested(request),
+                ..
+            }) => Ok(Some(Arc::new(request))),
+            Err(unreadable) if unreadable.is_newer() => Err(unreadable.into()),
+            // The projector records it as unreadable; the run works as the settings say.
+            Ok(_) | Err(_) => Ok(None),
+        }
+    }
+
     /// What the stream says about a message that was delivered before, to this consumer or to one before it.
     async fn account(&self, delivery: &Delivery, job: &Job) -> Result<Account, BoxError> {
         let subject = |kind, key| Subject::new(job.call_sid.clone(), kind, key);
-        let stage_failed = callfold_schema::EventKind::StageFailed;
+        let stage_failed = EventKind::StageFailed;
         let answer = subject(self.stage.output(), Key::stage(job.recording.clone(), job.run));
         if self.bus.find(&answer).await?.is_some() {
             return Ok(Account::Settled);

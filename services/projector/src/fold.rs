@@ -140,17 +140,9 @@ pub(crate) enum Folded {
 
 /// The stored form of a state.
 pub(crate) fn fold_state(state: &LeadState) -> Result<Folded, StoreError> {
-    if is_erased(state) {
+    if state.is_erased() {
         Ok(Folded::Erased(Erased::new(state)?))
     } else {
         Ok(Folded::Lead(Box::new(Change::new(&lead_view(state)?, state)?)))
     }
-}
-
-/// Whether the call was erased: its state is a tombstone.
-fn is_erased(state: &LeadState) -> bool {
-    state
-        .events()
-        .iter()
-        .any(|event| event.kind.token() == "call_erased")
 }

@@ -91,6 +91,8 @@ struct Call {
     recordings: BTreeMap<RecordingSid, Recording>,
     /// Told to be missing, without saying which recording.
     missing: bool,
+    /// It owes nothing, for there is to be nothing of it.
+    erased: bool,
     newest: UnixMillis,
     /// Under which time it stands in `due`, or else in `settled`.
     indexed: Option<Indexed>,
@@ -153,7 +155,12 @@ impl OpenCalls {
             Event::RecordingDownloaded(_)
             | Event::TranscriptReady(_)
             | Event::SummaryReady(_)
-            | Event::StageFailed(_) => {}
+            | Event::StageFailed(_)
+            | Event::ReprocessRequested(_)
+            | Event::LeadUpdated(_)
+            | Event::EraseDone(_) => {}
+            // Nothing is waited for any more, whatever still comes.
+            Event::CallErased(_) => self.change(call_sid, time, |call| call.erased = true),
         }
     }
 
@@ -255,6 +262,9 @@ impl Call {
 
     /// What it owes and when, overdue or not.
     fn owed(&self, call_sid: &CallSid, patience: Duration) -> Vec<Overdue> {
+        if self.erased {
+            return Vec::new();
+        }
         if self.recordings.is_empty() {
             let owed = if self.missing {
                 None

@@ -23,12 +23,13 @@ use crate::config::ReconcilerConfig;
 use crate::deadline::{OpenCalls, Overdue};
 
 /// The kinds that say something of calls and recordings.
-const KINDS: [EventKind; 5] = [
+const KINDS: [EventKind; 6] = [
     EventKind::CallStarted,
     EventKind::CallEnded,
     EventKind::RecordingStarted,
     EventKind::RecordingReady,
     EventKind::RecordingMissing,
+    EventKind::CallErased,
 ];
 /// Most bytes of events taken in at once.
 const BATCH_BYTES: usize = 8 * 1024 * 1024;

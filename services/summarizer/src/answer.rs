@@ -16,6 +16,8 @@ const ANSWER_BYTES_MAX: usize = 16 * 1024;
 const LINE_CHARS_MAX: usize = 400;
 /// A longer detail is none, in characters.
 const DETAIL_CHARS_MAX: usize = 200;
+/// How often signs are looked for in what is left without them.
+const PLAIN_ROUNDS_MAX: usize = 8;
 /// What models write where nothing was said.
 const NOTHING: &[&str] = &[
     "null",
@@ -137,8 +139,18 @@ fn draft(title: &str, points: &[&str], details: Details, empty: AnswerError) -> 
     })
 }
 
+/// The line as plain text. What is left when signs are taken out may be signs again, so they are taken out until nothing
+/// changes. Markup goes last each time: whatever the bound, none is left.
 fn plain(line: &str) -> String {
-    clean(&without_emphasis(&without_markup(undecorated(&clean(line)))))
+    let mut text = clean(line);
+    for _ in 0..PLAIN_ROUNDS_MAX {
+        let plainer = clean(&without_markup(&without_emphasis(undecorated(&text))));
+        if plainer == text {
+            break;
+        }
+        text = plainer;
+    }
+    text
 }
 
 /// The fields beside the summary; one of another type than asked for is none.
@@ -271,6 +283,28 @@ mod tests {
             lines(&answer.to_string()),
             Ok(vec!["מבקש טכנאי alert(1)".into(), "דחוף".into(), "שני".into()])
         );
+    }
+
+    #[test]
+    fn taking_signs_out_makes_no_markup_of_what_is_left() {
+        for (line, expected) in [
+            ("מבקש <`script>alert(1)<`/script>", "מבקש alert(1)"),
+            ("מבקש <**img src=x>", "מבקש"),
+            ("מבקש <__a>כאן<__/a>", "מבקש כאן"),
+            ("מבקש <_`_b>", "מבקש"),
+            ("מבקש <_*`*_b>", "מבקש"),
+            ("**`כותרת: <`b>מבקש`**", "מבקש"),
+            ("3 < 5, 4*`*2", "3 < 5, 42"),
+        ] {
+            assert_eq!(plain(line), expected, "{line}");
+        }
+        // However deep, it ends, and no tag comes out.
+        let mut sign = "`".to_owned();
+        for _ in 0..200 {
+            sign = format!("_{sign}_");
+        }
+        let deep = plain(&format!("א <{sign}script>"));
+        assert!(!deep.contains("<s") && deep.starts_with('א'), "{deep}");
     }
 
     #[test]

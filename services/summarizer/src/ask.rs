@@ -5,7 +5,7 @@
 //! A transcript that is too long for one question is summarised in parts, then those are; where some of the parts fail, the
 //! offline summary of such a part takes its place.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use callfold_schema::event::FailureClass;
@@ -14,11 +14,12 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::answer::{self, Draft};
+use crate::aside::{Panicked, aside};
 use crate::check::{self, Wrong};
 use crate::extractive::{self, Details};
 use crate::ground::Heard;
 use crate::handler::AskFirst;
-use crate::model::{ModelError, Question, Reply};
+use crate::model::{ChatModel, ModelError, Question, Reply};
 use crate::summary::Summary;
 use crate::{parts, prompt};
 
@@ -57,13 +58,16 @@ pub(crate) struct Spent {
 /// One transcript's way to its summary.
 pub(crate) struct Asker<'a> {
     ask_first: &'a AskFirst,
+    model: &'a Arc<dyn ChatModel>,
     spent: Mutex<Spent>,
 }
 
 impl<'a> Asker<'a> {
-    pub(crate) fn new(ask_first: &'a AskFirst) -> Self {
+    /// `model`: that of `ask_first`, or another one in its place.
+    pub(crate) fn new(ask_first: &'a AskFirst, model: &'a Arc<dyn ChatModel>) -> Self {
         Self {
             ask_first,
+            model,
             spent: Mutex::default(),
         }
     }
@@ -80,11 +84,14 @@ impl<'a> Asker<'a> {
     pub(crate) async fn summarize(
         &self,
         system: &str,
-        transcript: &str,
+        transcript: &Arc<str>,
         by_rule: &Details,
         end: Instant,
     ) -> Result<Told, ModelError> {
-        let heard = Heard::of(transcript);
+        let heard = {
+            let transcript = Arc::clone(transcript);
+            Arc::new(aside(move || Heard::of(&transcript)).await?)
+        };
         let cut = parts::cut(transcript, self.ask_first.input_tokens);
         let (system, user) = if cut.len() == 1 {
             (system.to_owned(), prompt::user(cut[0]))
@@ -93,9 +100,11 @@ impl<'a> Asker<'a> {
             (prompt::system_for_parts(system), prompt::user_for_parts(&told))
         };
         let (summary, claimed) = self.checked(&system, &user, &heard, end).await?;
+        let by_rule = by_rule.clone();
+        let details = aside(move || heard.details(claimed, &by_rule)).await?;
         Ok(Told {
             summary,
-            details: heard.details(claimed, by_rule),
+            details,
             parts: u32::try_from(cut.len()).unwrap_or(u32::MAX),
         })
     }
@@ -122,9 +131,9 @@ impl<'a> Asker<'a> {
                 Err(error) if !error.is_passing && error.class != FailureClass::Invalid => return Err(error),
                 Err(error) => {
                     failure = Some(error);
-                    told.extend(
-                        extractive::summarize(text).map(|(summary, details)| as_data(&summary, &details)),
-                    );
+                    let text = text.to_owned();
+                    let by_rule = aside(move || extractive::summarize(&text)).await?;
+                    told.extend(by_rule.map(|(summary, details)| as_data(&summary, &details)));
                 }
             }
         }
@@ -137,12 +146,16 @@ impl<'a> Asker<'a> {
     /// One part: what is wrong with its summary is cut out, without another question.
     async fn part(&self, system: &str, text: &str, user: &str, end: Instant) -> Result<Value, ModelError> {
         let reply = self.ask(system, user, end).await?;
-        let heard = Heard::of(text);
-        let (_, settled) = judge(&reply.text, &heard);
-        let (summary, claimed) = settled.map_err(|wrong| invalid(&wrong))?;
-        let (_, by_rule) = extractive::summarize(text).unzip();
-        let details = heard.details(claimed, &by_rule.unwrap_or_default());
-        Ok(as_data(&summary, &details))
+        let text = text.to_owned();
+        let told = aside(move || {
+            let heard = Heard::of(&text);
+            let (_, settled) = judge(&reply.text, &heard);
+            let (summary, claimed) = settled?;
+            let (_, by_rule) = extractive::summarize(&text).unzip();
+            let details = heard.details(claimed, &by_rule.unwrap_or_default());
+            Ok(as_data(&summary, &details))
+        });
+        told.await?.map_err(|wrong| invalid(&wrong))
     }
 
     /// Asks, and once more where something is wrong with the answer.
@@ -150,17 +163,20 @@ impl<'a> Asker<'a> {
         &self,
         system: &str,
         user: &str,
-        heard: &Heard,
+        heard: &Arc<Heard>,
         end: Instant,
     ) -> Result<(Summary, Details), ModelError> {
         let reply = self.ask(system, user, end).await?;
-        let (wrong, first) = judge(&reply.text, heard);
+        let (wrong, first) = judge_aside(reply, heard).await?;
         let Some(wrong) = wrong else {
             return first.map_err(|wrong| invalid(&wrong));
         };
         let system = prompt::system_with_correction(system, wrong);
         let second = match self.ask(&system, user, end).await {
-            Ok(reply) => judge(&reply.text, heard).1.map_err(|wrong| invalid(&wrong)),
+            Ok(reply) => judge_aside(reply, heard)
+                .await?
+                .1
+                .map_err(|wrong| invalid(&wrong)),
             // What can be kept of the first answer is better than nothing.
             Err(error) => Err(error),
         };
@@ -192,7 +208,7 @@ impl<'a> Asker<'a> {
             } else {
                 end
             };
-            let error = match timeout_at(until, self.ask_first.model.ask(&question)).await {
+            let error = match timeout_at(until, self.model.ask(&question)).await {
                 Err(_) => late(),
                 Ok(Err(error)) => error,
                 Ok(Ok(reply)) => {
@@ -223,7 +239,14 @@ impl<'a> Asker<'a> {
 }
 
 /// What is wrong with an answer, and what can be kept of it.
-fn judge(answer: &str, heard: &Heard) -> (Option<Wrong>, Result<(Summary, Details), Wrong>) {
+type Judged = (Option<Wrong>, Result<(Summary, Details), Wrong>);
+
+async fn judge_aside(reply: Reply, heard: &Arc<Heard>) -> Result<Judged, Panicked> {
+    let heard = Arc::clone(heard);
+    aside(move || judge(&reply.text, &heard)).await
+}
+
+fn judge(answer: &str, heard: &Heard) -> Judged {
     let draft: Draft = match answer::parse(answer) {
         Ok(draft) => draft,
         Err(error) => return (Some(error.into()), Err(error.into())),
@@ -231,6 +254,12 @@ fn judge(answer: &str, heard: &Heard) -> (Option<Wrong>, Result<(Summary, Detail
     let wrong = check::wrong_with(&draft, heard);
     let settled = check::settle(&draft, heard).map(|summary| (summary, draft.details));
     (wrong, settled)
+}
+
+impl From<Panicked> for ModelError {
+    fn from(error: Panicked) -> Self {
+        Self::lasting(FailureClass::Internal, error.to_string())
+    }
 }
 
 fn invalid(wrong: &Wrong) -> ModelError {

@@ -1,8 +1,12 @@
 //! One transcript → one summary.
 //!
 //! **Failures.** None of the model's failures fails the attempt: the offline summary takes its place at once, with the
-//! failure in `failed_engines`, so a card never waits for a model. A later re-run can replace it. The stage itself only
-//! fails when the process is stopped.
+//! failure in `failed_engines`, so a card never waits for a model. A later re-run can replace it. A model that keeps failing
+//! rests: then nobody waits for it at all. The stage itself only fails when the process is stopped, or where a re-run asked
+//! for an engine: who compares models is not helped by the offline summary in place of one.
+//!
+//! **Numbers that keep their calls here.** No model hears of their calls. While it is not known which number was called,
+//! and some number is such a one, the transcript waits.
 //!
 //! **Duplicates.** A transcript may come again; the model is then asked again, and the first summary recorded stays.
 
@@ -10,17 +14,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use callfold_kit::SharedClock;
+use callfold_kit::breaker::BreakerPolicy;
+use callfold_kit::health::Part;
 use callfold_kit::metric::{CounterName, Metrics};
 use callfold_kit::stage::{Failure, Job, Outcome, StageHandler};
 use callfold_schema::event::{EngineFailure, FailureClass, SummaryReady};
 use callfold_schema::{CallSid, Event, Stage};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
+use crate::aside::{Panicked, aside};
 use crate::ask::{Asker, share};
 use crate::extractive::{self, Details};
-use crate::hints::{Hints, HintsFor, NoHints};
-use crate::model::ChatModel;
+use crate::hints::{self, HintsFor, NoHints};
+use crate::model::{ChatModel, ModelError};
 use crate::prompt;
+use crate::rest::ModelRest;
 use crate::summary::Summary;
 
 /// The share of the budget that looking up the business's hints may take, in percent.
@@ -40,7 +49,8 @@ pub struct AskFirst {
 
 /// The handler of the stage `summarize`.
 pub struct Summarizer {
-    ask_first: Option<AskFirst>,
+    /// The model, and whether it rests.
+    ask_first: Option<(AskFirst, ModelRest)>,
     hints: Arc<dyn HintsFor>,
     metrics: Metrics,
 }
@@ -49,8 +59,16 @@ impl Summarizer {
     /// `ask_first`: `None` for the offline summary only.
     #[must_use]
     pub fn new(ask_first: Option<AskFirst>, metrics: Metrics) -> Self {
+        let with_rest = |ask_first: AskFirst| {
+            let rest = ModelRest::new(
+                ask_first.model.engine(),
+                BreakerPolicy::default(),
+                metrics.clone(),
+            );
+            (ask_first, rest)
+        };
         Self {
-            ask_first,
+            ask_first: ask_first.map(with_rest),
             hints: Arc::new(NoHints),
             metrics,
         }
@@ -62,31 +80,111 @@ impl Summarizer {
         Self { hints, ..self }
     }
 
-    /// The summary of a text in which something was said; `None` when nothing was.
-    async fn summarize(&self, call: &CallSid, text: &str) -> Option<SummaryReady> {
+    /// With `part` telling from now on how the model is, where there is one.
+    #[must_use]
+    pub fn told(self, part: Part, clock: SharedClock) -> Self {
+        let ask_first = self.ask_first;
+        Self {
+            ask_first: ask_first.map(|(ask_first, rest)| (ask_first, rest.told(part, clock))),
+            ..self
+        }
+    }
+
+    /// What a re-run was asked for with, beside what stands in the settings.
+    fn wished(&self, job: &Job) -> Result<Wish<'_>, Failure> {
+        let settings = self.ask_first.as_ref();
+        let standard = |prompt| Wish {
+            model: settings.map(|(settings, rest)| (settings, rest, None)),
+            prompt,
+            is_strict: false,
+        };
+        let Some(request) = &job.request else {
+            return Ok(standard(None));
+        };
+        let (engine, model) = request.wish(Stage::Summarize);
+        let prompt = request.prompt.clone();
+        let missing = |text: &str| Err(Failure::new(FailureClass::NotFound, text));
+        match (engine, model, settings) {
+            (None, None, _) => Ok(standard(prompt)),
+            (Some(extractive::ENGINE), None, _) => Ok(Wish {
+                model: None,
+                prompt: None,
+                is_strict: true,
+            }),
+            (Some(extractive::ENGINE), Some(_), _) => missing("the offline summary has no models"),
+            (_, _, None) => missing("the engine that was asked for is not there: no chat model is set"),
+            (Some(engine), _, Some((settings, _))) if engine != settings.model.engine() => missing(
+                "the engine that was asked for is not there; there are: the chat model of the settings, extractive",
+            ),
+            (_, Some(model), Some((settings, rest))) if model != settings.model.model() => {
+                match settings.model.named(model) {
+                    Some(named) => Ok(Wish {
+                        model: Some((settings, rest, Some(named))),
+                        prompt,
+                        is_strict: true,
+                    }),
+                    None => missing("the engine has no model of the name that was asked for"),
+                }
+            }
+            (_, _, Some((settings, rest))) => Ok(Wish {
+                model: Some((settings, rest, None)),
+                prompt,
+                is_strict: true,
+            }),
+        }
+    }
+
+    /// The summary of a text in which something was said; `None` when nothing was. `Err`: what becomes of the job instead.
+    async fn summarize(
+        &self,
+        call: &CallSid,
+        text: &str,
+        wish: Wish<'_>,
+    ) -> Result<Option<SummaryReady>, Outcome> {
         let began = Instant::now();
+        let text: Arc<str> = text.into();
         // Also decides whether there is anything to summarise: a model makes something up for silence.
-        let (offline, by_rule) = extractive::summarize(text)?;
+        let said = Arc::clone(&text);
+        let by_rule = aside(move || extractive::summarize(&said)).await;
+        let Some((offline, by_rule)) = by_rule.map_err(failed)? else {
+            return Ok(None);
+        };
         let mut failed_engines = Vec::new();
-        if let Some(ask_first) = &self.ask_first {
-            let (engine, model) = (ask_first.model.engine(), ask_first.model.model());
+        let mut asked = None;
+        if let Some((ask_first, rest, named)) = &wish.model {
+            let chat = named.as_ref().unwrap_or(&ask_first.model);
+            let engine = chat.engine();
+            let until = share(began + ask_first.budget, HINTS_PERCENT);
+            let hints = hints::look_up(self.hints.as_ref(), call, engine, until).await?;
+            if hints.is_none() && wish.is_strict {
+                let text = format!("the settings of the number keep what was said from {engine}");
+                return Err(Outcome::Reject(Failure::new(FailureClass::NotAllowed, text)));
+            }
+            asked = hints.map(|hints| (*ask_first, *rest, chat, hints));
+        }
+        if let Some((ask_first, rest, chat, mut hints)) = asked {
+            let (engine, model) = (chat.engine(), chat.model());
             let end = began + ask_first.budget;
-            let looked_up = timeout_at(share(end, HINTS_PERCENT), self.hints.hints(call)).await;
-            let hints = looked_up.unwrap_or_else(|_| {
-                tracing::warn!(
-                    call.id = %call,
-                    "what the business says of itself was not found in time; call {call} is summarised without it"
-                );
-                Hints::default()
-            });
+            if let Some(wished) = wish.prompt {
+                // The newest wish first: what is too long is cut at its end.
+                let before = hints.prompt.map_or(String::new(), |before| format!("\n{before}"));
+                hints.prompt = Some(wished + &before);
+            }
             let system = prompt::system(&hints);
-            let asker = Asker::new(ask_first);
-            let told = asker.summarize(&system, text, &by_rule, end).await;
+            let asker = Asker::new(ask_first, chat);
+            let told = match rest.take() {
+                Ok(turn) => {
+                    let told = asker.summarize(&system, &text, &by_rule, end).await;
+                    rest.settle(turn, told.as_ref().err(), asker.spent().tries);
+                    told
+                }
+                Err(resting) => Err(resting),
+            };
             let spent = asker.spent();
             match told {
                 Ok(told) => {
                     self.count(engine, "ok");
-                    return Some(SummaryReady {
+                    return Ok(Some(SummaryReady {
                         model: model.to_owned(),
                         prompt_version: prompt::PROMPT_VERSION,
                         parts: told.parts,
@@ -94,10 +192,13 @@ impl Summarizer {
                         tokens_in: spent.tokens_in,
                         tokens_out: spent.tokens_out,
                         ..event(told.summary, told.details, engine, Vec::new(), began)
-                    });
+                    }));
                 }
                 Err(error) => {
                     self.count(engine, error.class.token());
+                    if wish.is_strict {
+                        return Err(not_as_wished(error));
+                    }
                     let tries = spent.tries;
                     tracing::warn!(
                         call.id = %call,
@@ -119,7 +220,8 @@ impl Summarizer {
             }
         }
         self.count(extractive::ENGINE, "ok");
-        Some(event(offline, by_rule, extractive::ENGINE, failed_engines, began))
+        let summary = event(offline, by_rule, extractive::ENGINE, failed_engines, began);
+        Ok(Some(summary))
     }
 
     fn count(&self, engine: &str, outcome: &str) {
@@ -145,13 +247,49 @@ impl StageHandler for Summarizer {
                 "the input is not a transcript",
             ));
         };
+        let wish = match self.wished(job) {
+            Ok(wish) => wish,
+            Err(failure) => return Outcome::Reject(failure),
+        };
         // Dropping a question to a model is harmless: it is asked again.
         tokio::select! {
             biased;
             () = job.cancel.cancelled() => Outcome::Waiting { text: "stopped".to_owned(), after: Duration::ZERO },
-            summary = self.summarize(&job.call_sid, &transcript.text) => summary.map_or(Outcome::Nothing, Outcome::done),
+            summary = self.summarize(&job.call_sid, &transcript.text, wish) => match summary {
+                Ok(summary) => summary.map_or(Outcome::Nothing, Outcome::done),
+                Err(outcome) => outcome,
+            },
         }
     }
+}
+
+/// With what a transcript is summarised.
+struct Wish<'a> {
+    /// The settings of the model to ask, whether it rests, and another model of the same server; `None`: only the offline summary.
+    model: Option<(&'a AskFirst, &'a ModelRest, Option<Arc<dyn ChatModel>>)>,
+    /// What the model is told besides.
+    prompt: Option<String>,
+    /// Whether it was asked for by name: then nothing takes its place.
+    is_strict: bool,
+}
+
+/// The model that was asked for by name gave no summary.
+fn not_as_wished(error: ModelError) -> Outcome {
+    let failure = Failure {
+        class: error.class,
+        text: error.text,
+        after: error.retry_after,
+    };
+    if error.is_passing || error.class == FailureClass::Resting {
+        Outcome::Retry(failure)
+    } else {
+        Outcome::Reject(failure)
+    }
+}
+
+/// Without rules there is neither a summary nor anything to hold a model's against.
+fn failed(error: Panicked) -> Outcome {
+    Outcome::Retry(Failure::new(FailureClass::Internal, error.to_string()))
 }
 
 /// The extractive event; a model's fills in the rest.

@@ -5,6 +5,7 @@
 //! [`model`] speaks to a server.
 
 mod answer;
+mod aside;
 mod ask;
 mod check;
 pub mod config;
@@ -17,6 +18,7 @@ mod numbers;
 mod parts;
 pub mod prompt;
 mod repeat;
+mod rest;
 mod summary;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
@@ -27,7 +29,7 @@ use std::sync::Arc;
 
 use callfold_kit::lifecycle::BoxError;
 use callfold_kit::stage::{StageDeps, run_stage};
-use callfold_kit::{Bus, Metrics, Numbers, SharedClock};
+use callfold_kit::{Bus, Health, Metrics, Numbers, SharedClock};
 
 pub use config::{ModelConfig, SummarizerConfig};
 pub use handler::{AskFirst, Summarizer};
@@ -48,6 +50,8 @@ pub struct Deps {
     pub clock: SharedClock,
     /// Where to count.
     pub metrics: Metrics,
+    /// The process's health; a part `summary-model` is added where there is a model.
+    pub health: Health,
 }
 
 /// The handler of these settings.
@@ -65,7 +69,7 @@ pub fn build(config: &SummarizerConfig, deps: Deps) -> Result<Summarizer, BoxErr
                     &model.base_url,
                     &model.api_key,
                     &model.model,
-                    deps.clock,
+                    Arc::clone(&deps.clock),
                 )),
                 budget: model.budget,
                 retry_pause: model.retry_pause,
@@ -74,7 +78,13 @@ pub fn build(config: &SummarizerConfig, deps: Deps) -> Result<Summarizer, BoxErr
         }
     };
     let hints = Arc::new(NumberHints::new(deps.bus, deps.numbers));
-    Ok(Summarizer::new(ask_first, deps.metrics).with_hints(hints))
+    let has_model = ask_first.is_some();
+    let summarizer = Summarizer::new(ask_first, deps.metrics).with_hints(hints);
+    if !has_model {
+        return Ok(summarizer);
+    }
+    let part = deps.health.part("summary-model", false);
+    Ok(summarizer.told(part, deps.clock))
 }
 
 /// Runs the stage until the soft stop; then finishes what is in hand.
@@ -84,6 +94,7 @@ pub fn build(config: &SummarizerConfig, deps: Deps) -> Result<Summarizer, BoxErr
 pub async fn run(
     bus: Bus,
     numbers: Numbers,
+    health: Health,
     config: SummarizerConfig,
     deps: StageDeps,
 ) -> Result<(), BoxError> {
@@ -94,6 +105,7 @@ pub async fn run(
             numbers,
             clock: Arc::clone(&deps.clock),
             metrics: deps.metrics.clone(),
+            health,
         },
     )?;
     run_stage(bus, Arc::new(handler), config.policy, deps).await

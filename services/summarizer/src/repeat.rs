@@ -1,6 +1,8 @@
 //! Whether two sentences say the same: word for word, or in a repeat with a word changed or left out. A number is never
 //! one of those words: seven is not eight.
 
+use std::collections::BTreeSet;
+
 use crate::extractive::EMPTY_WORDS;
 use crate::numbers;
 use crate::words::{plain_words, stems};
@@ -10,25 +12,58 @@ const WORDS_MIN: usize = 5;
 
 /// Whether `b` tells nothing that `a` did not, or the other way round.
 pub(crate) fn says_the_same(a: &str, b: &str) -> bool {
-    let (said, other) = (plain_words(a), plain_words(b));
-    said == other || (is_alike(&said, &other) && numbers::stated(a) == numbers::stated(b))
+    Said::of(a).is_same(&Said::of(b))
 }
 
-/// All of the words but one are the same, or the longer one has something around the shorter one.
-fn is_alike(a: &[String], b: &[String]) -> bool {
-    let (a, b) = (telling(a), telling(b));
-    let (small, large) = if a.len() <= b.len() { (a, b) } else { (b, a) };
-    let is_shared = |word: &Vec<String>| {
-        large
-            .iter()
-            .any(|other| other.iter().any(|stem| word.contains(stem)))
-    };
-    let shared = small.iter().filter(|word| is_shared(word)).count();
-    if small.len() < WORDS_MIN {
-        return small.len() > 1 && shared == large.len();
+/// A sentence as it is compared, read once for all comparisons.
+pub(crate) struct Said {
+    words: Vec<String>,
+    /// The words that tell something, each by all its stems.
+    telling: Vec<Vec<String>>,
+    /// All stems of them.
+    stems: BTreeSet<String>,
+    numbers: Vec<String>,
+}
+
+impl Said {
+    /// Reads a sentence.
+    pub(crate) fn of(text: &str) -> Self {
+        let words = plain_words(text);
+        let telling = telling(&words);
+        Self {
+            stems: telling.iter().flatten().cloned().collect(),
+            telling,
+            words,
+            numbers: numbers::stated(text),
+        }
     }
-    // One word is another one or is missing; or the longer one only repeats the shorter one with something around it.
-    shared + 1 >= large.len() || (shared == small.len() && shared * 3 >= large.len() * 2)
+
+    /// Whether `other` tells nothing that this one did not, or the other way round.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.words == other.words || (self.is_alike(other) && self.numbers == other.numbers)
+    }
+
+    /// All of the words but one are the same, or the longer one has something around the shorter one. One look into the
+    /// stems of the longer one for each word of the shorter one.
+    fn is_alike(&self, other: &Self) -> bool {
+        let (small, large) = if self.telling.len() <= other.telling.len() {
+            (self, other)
+        } else {
+            (other, self)
+        };
+        let is_shared = |word: &&Vec<String>| {
+            #[cfg(test)]
+            count::one();
+            word.iter().any(|stem| large.stems.contains(stem))
+        };
+        let shared = small.telling.iter().filter(is_shared).count();
+        let (small, large) = (small.telling.len(), large.telling.len());
+        if small < WORDS_MIN {
+            return small > 1 && shared == large;
+        }
+        // One word is another one or is missing; or the longer one only repeats the shorter one with something around it.
+        shared + 1 >= large || (shared == small && shared * 3 >= large * 2)
+    }
 }
 
 /// The words that tell something, each by all its stems.
@@ -42,6 +77,24 @@ fn telling(words: &[String]) -> Vec<Vec<String>> {
             stems
         })
         .collect()
+}
+
+/// How many words this thread has compared.
+#[cfg(test)]
+pub(crate) mod count {
+    use std::cell::Cell;
+
+    thread_local! {
+        static WORDS: Cell<usize> = const { Cell::new(0) };
+    }
+
+    pub(super) fn one() {
+        WORDS.with(|words| words.set(words.get() + 1));
+    }
+
+    pub(crate) fn words() -> usize {
+        WORDS.with(Cell::get)
+    }
 }
 
 #[cfg(test)]

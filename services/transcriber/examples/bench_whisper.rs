@@ -275,6 +275,8 @@ fn argument(name: &str) -> Option<String> {
 }
 
 fn main() {
+    // As the program does.
+    callfold_kit::memory::give_back_large_blocks();
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let options = WhisperOptions::default();
     if let Some(path) = argument("--long") {

@@ -1,7 +1,7 @@
 //! Decoded recordings as engines want them: 16 kHz, each channel apart.
 //!
 //! A recording is decoded and resampled block by block and its samples are laid down as they come, so that memory
-//! does not grow with its length: at most 4 MiB of samples ([`store::IN_MEMORY_SAMPLES_MAX`]) and the blocks in hand,
+//! does not grow with its length: at most 4 MiB of samples (`store::IN_MEMORY_SAMPLES_MAX`) and the blocks in hand,
 //! whether it lasts two seconds or four hours. Longer ones are in a file without a name.
 
 use std::io::{self, Read, Seek};

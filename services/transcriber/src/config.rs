@@ -37,6 +37,8 @@ pub mod setting {
     pub const BUDGET_SECS: &str = "CALLFOLD_TRANSCRIBE_BUDGET_SECS";
     /// How many seconds each second of audio adds to the budget, and to every deadline.
     pub const BUDGET_PER_AUDIO_SEC: &str = "CALLFOLD_TRANSCRIBE_BUDGET_PER_AUDIO_SEC";
+    /// The longest time an engine is alone, in seconds.
+    pub const SHARE_MAX_SECS: &str = "CALLFOLD_TRANSCRIBE_SHARE_MAX_SECS";
     /// How long google may take, in seconds, besides what the recording's length adds.
     pub const GOOGLE_DEADLINE_SECS: &str = "CALLFOLD_GOOGLE_DEADLINE_SECS";
     /// The same for whisper.
@@ -264,6 +266,7 @@ fn read_policy(settings: &mut Settings<'_>) -> ChainPolicy {
         Duration::from_secs(settings.number(name, default.as_secs(), 1, SECS_MAX, "seconds"))
     };
     let budget = secs(setting::BUDGET_SECS, defaults.budget);
+    let share_max = secs(setting::SHARE_MAX_SECS, defaults.share_max);
     let mut breaker = defaults.breaker;
     breaker.rest.base = secs(setting::REST_SECS, breaker.rest.base);
     breaker.rest.max = secs(setting::REST_MAX_SECS, breaker.rest.max.max(breaker.rest.base));
@@ -298,6 +301,7 @@ fn read_policy(settings: &mut Settings<'_>) -> ChainPolicy {
     ChainPolicy {
         budget,
         per_audio_sec,
+        share_max,
         deadlines,
         breaker,
     }
@@ -381,6 +385,7 @@ mod tests {
             &[
                 (setting::BUDGET_SECS, "30"),
                 (setting::BUDGET_PER_AUDIO_SEC, "0.5"),
+                (setting::SHARE_MAX_SECS, "9"),
                 (setting::GOOGLE_DEADLINE_SECS, "12"),
                 (setting::REST_AFTER, "5"),
                 (setting::REST_SECS, "60"),
@@ -391,8 +396,8 @@ mod tests {
         assert!(wrong.is_empty(), "{wrong:?}");
         let policy = config.chain;
         assert_eq!(
-            (policy.budget, policy.per_audio_sec),
-            (Duration::from_secs(30), 0.5)
+            (policy.budget, policy.per_audio_sec, policy.share_max),
+            (Duration::from_secs(30), 0.5, Duration::from_secs(9))
         );
         assert_eq!(
             policy.deadlines,

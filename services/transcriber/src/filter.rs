@@ -38,6 +38,20 @@ pub(crate) fn clean(segments: Vec<RecognisedSegment>, speech: &[Range<u64>]) -> 
     segments
 }
 
+/// Only drops what was invented, for segments that an engine dates itself: more than can be said, and loops. A channel
+/// without detected speech has no time to compare with.
+pub(crate) fn without_inventions(
+    segments: Vec<RecognisedSegment>,
+    speech: &[Range<u64>],
+) -> Vec<RecognisedSegment> {
+    let segments = if speech.is_empty() {
+        segments
+    } else {
+        without_hasty(segments, speech)
+    };
+    without_loops(segments)
+}
+
 /// Milliseconds of speech between two times.
 fn speech_ms(speech: &[Range<u64>], times: Range<u64>) -> u64 {
     // The first stretch that ends behind the beginning.

@@ -81,16 +81,21 @@ impl Handler {
             None => Arc::default(),
         };
         // A number may keep its calls from engines; then it is not helped by others.
-        let order = Some(&*number.engines).filter(|engines| !engines.is_empty());
+        let allowed = Some(&number.engines).filter(|engines| !engines.is_empty());
+        let order = allowed.map(|engines| &**engines);
+        let wished = self.wished(job, order)?;
+        let order = wished
+            .as_ref()
+            .map_or(order, |engine| Some(std::slice::from_ref(engine)));
         // Before anything is fetched: many may wait here, and look again and again.
         if chain.is_empty(order) {
-            return Err(no_engine());
+            return Err(no_engine(allowed));
         }
         if let Some(error) = chain.resting(order) {
             return Err(self.failed(job, error));
         }
         let request = Request {
-            language: number.language.as_deref().map(str::to_owned),
+            language: number.spoken_language().map(str::to_owned),
             phrases: Arc::clone(&number.phrases),
             lane: job.run.lane(),
             cancel: job.cancel.clone(),
@@ -107,6 +112,43 @@ impl Handler {
         self.count_failed(&answer.failed);
         self.count(&answer.engine, "done", answer.elapsed_ms);
         Ok(transcript(answer, audio_ms, channels, millis(started.elapsed())))
+    }
+
+    /// The engine that a re-run was asked for with. One that is not there, may not be asked, or has another model fails this
+    /// run for good: somebody who compares engines is not helped by another one's answer.
+    fn wished(&self, job: &Job, order: Option<&[String]>) -> Result<Option<String>, Outcome> {
+        let Some(request) = &job.request else {
+            return Ok(None);
+        };
+        let (engine, model) = request.wish(Stage::Transcribe);
+        let refuse = |class, text: String| Err(Outcome::Reject(Failure::new(class, text)));
+        let chain = &self.parts.chain;
+        let Some(engine) = engine else {
+            return match model {
+                None => Ok(None),
+                Some(_) => refuse(
+                    FailureClass::NotAllowed,
+                    "a model was asked for without its engine".to_owned(),
+                ),
+            };
+        };
+        let Some(found) = chain.engines().find(|found| found.name() == engine) else {
+            let known: Vec<&str> = chain.engines().map(|engine| engine.name()).collect();
+            let text = format!(
+                "the engine that was asked for is not there; there are: {}",
+                known.join(", ")
+            );
+            return refuse(FailureClass::NotFound, text);
+        };
+        if order.is_some_and(|order| !order.iter().any(|name| name == engine)) {
+            let text = format!("the settings of the number keep its calls from {engine}");
+            return refuse(FailureClass::NotAllowed, text);
+        }
+        if model.is_some_and(|model| model != found.model()) {
+            let text = format!("{engine} has the model {}, not the one asked for", found.model());
+            return refuse(FailureClass::NotFound, text);
+        }
+        Ok(Some(engine.to_owned()))
     }
 
     /// The recording's samples.
@@ -162,7 +204,7 @@ impl Handler {
     fn failed(&self, job: &Job, error: ChainError) -> Outcome {
         let failure = Failure::new(error.class(), error.to_string());
         let (failed, outlook) = match error {
-            ChainError::NoEngine => return no_engine(),
+            ChainError::NoEngine => return no_engine(None),
             // Being told to stop is no failure of the recording: nothing is counted.
             ChainError::Cancelled => {
                 return Outcome::Waiting {
@@ -229,9 +271,17 @@ impl StageHandler for Handler {
     }
 }
 
-fn no_engine() -> Outcome {
+/// `order`: the engines that the call's number allows, where it allows some only.
+fn no_engine(order: Option<&Arc<[String]>>) -> Outcome {
+    let text = match order {
+        None => ChainError::NoEngine.to_string(),
+        Some(order) => format!(
+            "its number allows only engines that are not here: {}",
+            order.join(", ")
+        ),
+    };
     Outcome::Waiting {
-        text: ChainError::NoEngine.to_string(),
+        text,
         after: NO_MODEL_DELAY,
     }
 }

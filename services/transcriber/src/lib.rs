@@ -5,6 +5,7 @@
 
 #![deny(unsafe_code)]
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -14,6 +15,7 @@ use callfold_kit::clock::SharedClock;
 use callfold_kit::health::{Health, Part};
 use callfold_kit::lifecycle::{BoxError, Lifecycle};
 use callfold_kit::metric::Metrics;
+use callfold_kit::numbers::Book;
 use callfold_kit::stage::{StageDeps, StagePolicy, run_stage};
 use callfold_kit::{Bus, Numbers};
 
@@ -27,8 +29,8 @@ pub mod model_choice;
 pub mod speech;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
-pub mod wer;
 
+pub use callfold_kit::wer;
 pub use config::TranscriberConfig;
 pub use handler::Handler;
 
@@ -166,6 +168,25 @@ impl Transcriber {
                     Ok(())
                 });
             }
+            let (engines, mut book, watch_until) = (chain.clone(), deps.numbers.subscribe(), watcher.soft());
+            watcher.spawn("numbers-engines", async move {
+                loop {
+                    for engine in absent(&book.borrow_and_update(), &engines) {
+                        tracing::warn!(
+                            engine.name = engine,
+                            "the settings of numbers allow some calls the engine {engine} only, which is not here: their \
+                             recordings wait"
+                        );
+                    }
+                    tokio::select! {
+                        // Nothing is in hand here.
+                        () = watch_until.cancelled() => return Ok(()),
+                        changed = book.changed() => if changed.is_err() {
+                            return Ok(());
+                        },
+                    }
+                }
+            });
             let handler = Handler::new(HandlerParts {
                 blobs: deps.blobs,
                 chain,
@@ -203,6 +224,14 @@ async fn prepare(
     }
     chain.prepare().await?;
     Ok(refused)
+}
+
+/// The engines of numbers none of whose engines is here, each once.
+fn absent(book: &Book, chain: &Chain) -> BTreeSet<String> {
+    let all = book.numbers.values().chain([&book.default]);
+    all.filter(|settings| !settings.engines.is_empty() && chain.is_empty(Some(&settings.engines)))
+        .flat_map(|settings| settings.engines.iter().cloned())
+        .collect()
 }
 
 /// Says which models recognise speech here.

@@ -362,10 +362,14 @@ struct Stamp {
 
 impl Stamp {
     fn of(source: &ModelSource) -> Option<Self> {
+        match source {
+            ModelSource::File(path) => Self::of_file(path),
+            ModelSource::Demo => None,
+        }
+    }
+
+    fn of_file(path: &Path) -> Option<Self> {
         use std::os::unix::fs::MetadataExt as _;
-        let ModelSource::File(path) = source else {
-            return None;
-        };
         let meta = std::fs::metadata(path).ok()?;
         Some(Self {
             bytes: meta.len(),
@@ -442,6 +446,47 @@ impl Watcher {
     }
 }
 
+/// Which VAD model, and which state of its file.
+type VadLook = Option<(PathBuf, Option<Stamp>)>;
+
+fn look_at_vad(choice: &ModelChoice) -> VadLook {
+    choice.vad().map(|path| {
+        let stamp = Stamp::of_file(&path);
+        (path, stamp)
+    })
+}
+
+/// What was seen of the VAD model so far. A change counts when two looks in a row see it, as for the speech model: one
+/// that is taken too early is a torn file, which is given up, and its path would stay the same.
+struct VadWatcher {
+    settled: VadLook,
+    before: VadLook,
+}
+
+impl VadWatcher {
+    fn new(look: VadLook) -> Self {
+        Self {
+            settled: look.clone(),
+            before: look,
+        }
+    }
+
+    /// Whether the model is to be set to what `look` found.
+    fn see(&mut self, look: VadLook) -> bool {
+        let is_stable = look == self.before;
+        self.before = look;
+        let is_new = is_stable && self.before != self.settled;
+        if is_new {
+            self.settled = self.before.clone();
+        }
+        is_new
+    }
+
+    fn path(&self) -> Option<PathBuf> {
+        self.settled.as_ref().map(|(path, _)| path.clone())
+    }
+}
+
 /// Looks every `every` until `stop`, and puts what was chosen since into `slot`. `loaded` is what is in it now. `tell`
 /// hears of each change once, not at each look. When nothing is chosen any more the model that is loaded goes on.
 pub async fn watch(
@@ -453,12 +498,13 @@ pub async fn watch(
     tell: impl Fn(Change),
 ) {
     let asked = choice.clone();
-    let first = tokio::task::spawn_blocking(move || (Look::loaded(loaded), asked.vad())).await;
-    let Ok((loaded, mut vad)) = first else {
+    let first = tokio::task::spawn_blocking(move || (Look::loaded(loaded), look_at_vad(&asked))).await;
+    let Ok((loaded, vad)) = first else {
         return;
     };
+    let mut vad = VadWatcher::new(vad);
     // It may be another one than when the engine was made.
-    slot.set_vad(vad.clone());
+    slot.set_vad(vad.path());
     let mut watcher = Watcher::new(loaded);
     let mut ticks = tokio::time::interval(every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -469,13 +515,12 @@ pub async fn watch(
             _ = ticks.tick() => {}
         }
         let asked = choice.clone();
-        let looked = tokio::task::spawn_blocking(move || (Look::at(&asked), asked.vad())).await;
+        let looked = tokio::task::spawn_blocking(move || (Look::at(&asked), look_at_vad(&asked))).await;
         let Ok((look, vad_now)) = looked else {
             continue;
         };
-        if vad_now != vad {
-            vad = vad_now;
-            slot.set_vad(vad.clone());
+        if vad.see(vad_now) {
+            slot.set_vad(vad.path());
         }
         let change = match watcher.see(look) {
             Step::Nothing => continue,

@@ -4,7 +4,7 @@
 //! shape of its spectrum changes all the time, syllable by syllable, with more in it than one or two lines. Steady
 //! noise and hum do not stand out or do not change, tones of telephones are lines, chords stay for a while. This is a
 //! gate and not a judge: a doubtful sound counts as speech, and what a model makes of it is looked at again
-//! ([`crate::filter`]).
+//! (`filter.rs`).
 //!
 //! A channel is read once, a few seconds at a time. What is kept of it while it is looked at is some 20 bytes each 16 ms:
 //! 18 MB for four hours.
@@ -67,15 +67,26 @@ pub fn pieces(audio: &Audio16k, max: Duration) -> io::Result<Vec<Piece>> {
     Ok(plan(audio, max, &|| true)?.unwrap_or_default().pieces)
 }
 
-/// As [`pieces`], for engines that judge by themselves whether somebody speaks: a channel that is heard and in which no
+/// As [`plan`], for engines that judge by themselves whether somebody speaks: a channel that is heard and in which no
 /// speech is told from the noise is cut by time, without what is silent. Whoever cannot be told from the noise is then
-/// heard by an engine all the same.
+/// heard by an engine all the same; a channel without speech in the plan is such a one. `None`: `go_on` said no; it is
+/// asked every few seconds of audio.
 ///
 /// # Errors
 /// The samples cannot be read.
-pub fn audible_pieces(audio: &Audio16k, max: Duration) -> io::Result<Vec<Piece>> {
+pub(crate) fn audible_plan(
+    audio: &Audio16k,
+    max: Duration,
+    go_on: &dyn Fn() -> bool,
+) -> io::Result<Option<Plan>> {
     let mut found = Vec::new();
-    let spoken = pieces(audio, max)?;
+    let Some(Plan {
+        pieces: spoken,
+        speech,
+    }) = plan(audio, max, go_on)?
+    else {
+        return Ok(None);
+    };
     let step = (max.as_millis() * u128::from(SAMPLE_RATE_HZ) / 1000).max(1);
     let step = usize::try_from(step).unwrap_or(usize::MAX);
     for channel in 0..audio.channel_count() {
@@ -83,6 +94,9 @@ pub fn audible_pieces(audio: &Audio16k, max: Duration) -> io::Result<Vec<Piece>>
             continue;
         }
         for start in (0..audio.frames()).step_by(step) {
+            if !go_on() {
+                return Ok(None);
+            }
             let frames = start..start.saturating_add(step as u64).min(audio.frames());
             let piece = Piece { channel, frames };
             if !is_silent(audio, &piece)? {
@@ -92,7 +106,10 @@ pub fn audible_pieces(audio: &Audio16k, max: Duration) -> io::Result<Vec<Piece>>
     }
     found.extend(spoken);
     found.sort_by_key(|piece| (piece.frames.start, piece.channel));
-    Ok(found)
+    Ok(Some(Plan {
+        pieces: found,
+        speech,
+    }))
 }
 
 /// Whether nothing is heard in a piece. Reads it a second at a time: call it off the async threads.

@@ -8,6 +8,8 @@ pub mod media;
 pub mod public_url;
 pub mod rest;
 pub mod signature;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod token;
 pub mod twiml;
 

@@ -2,14 +2,18 @@
 //!
 //! Answers are bounded in size, pages in number, and every request in time. No error text carries a URL or a body.
 
+mod lists;
+
 use std::time::Duration;
 
-use reqwest::StatusCode;
 use reqwest::header::RETRY_AFTER;
+use reqwest::{Method, StatusCode};
 use serde::Deserialize;
 use url::Url;
 
 use crate::token::AuthToken;
+
+pub use lists::{CallEntry, Date, EntryStatus, Page, RecordingEntry};
 
 /// Longest time one request may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -105,6 +109,24 @@ struct NumbersPage {
     next_page_uri: Option<String>,
 }
 
+impl RestError {
+    /// Whether asking again later could help: a limit, a bad moment of Twilio's, a bad line.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        match self {
+            RestError::TooManyRequests { .. } | RestError::Send(_) => true,
+            RestError::Status(status) => *status >= 500 || *status == 408,
+            // Half an answer does not read either.
+            RestError::Decode(_) => true,
+            RestError::NoToken
+            | RestError::Address
+            | RestError::Unauthorized
+            | RestError::TooLarge
+            | RestError::TooManyPages => false,
+        }
+    }
+}
+
 impl RestClient {
     /// The address of the real API.
     pub const DEFAULT_BASE: &str = "https://api.twilio.com";
@@ -131,7 +153,7 @@ impl RestClient {
             let Some(url) = next.take() else {
                 return Ok(numbers);
             };
-            let body = self.get(url).await?;
+            let body = self.ask(Method::GET, url).await?;
             let page: NumbersPage = serde_json::from_slice(&body).map_err(RestError::Decode)?;
             numbers.extend(page.incoming_phone_numbers);
             next = page
@@ -148,12 +170,18 @@ impl RestClient {
     }
 
     fn account_url(&self, resource: &str) -> Result<Url, RestError> {
+        let mut url = self.resource_url(&self.account_sid, &[resource])?;
+        url.query_pairs_mut().append_pair("PageSize", PAGE_SIZE);
+        Ok(url)
+    }
+
+    fn resource_url(&self, account_sid: &str, resource: &[&str]) -> Result<Url, RestError> {
         let mut url = self.base.clone();
         url.path_segments_mut()
             .map_err(|()| RestError::Address)?
             .pop_if_empty()
-            .extend(["2010-04-01", "Accounts", &self.account_sid, resource]);
-        url.query_pairs_mut().append_pair("PageSize", PAGE_SIZE);
+            .extend(["2010-04-01", "Accounts", account_sid])
+            .extend(resource);
         Ok(url)
     }
 
@@ -167,10 +195,10 @@ impl RestClient {
         }
     }
 
-    async fn get(&self, url: Url) -> Result<Vec<u8>, RestError> {
+    async fn ask(&self, method: Method, url: Url) -> Result<Vec<u8>, RestError> {
         let mut last = RestError::NoToken;
         for token in &self.tokens {
-            match self.get_with(url.clone(), token).await {
+            match self.ask_with(method.clone(), url.clone(), token).await {
                 Err(RestError::Unauthorized) => last = RestError::Unauthorized,
                 other => return other,
             }
@@ -178,11 +206,11 @@ impl RestClient {
         Err(last)
     }
 
-    async fn get_with(&self, url: Url, token: &AuthToken) -> Result<Vec<u8>, RestError> {
+    async fn ask_with(&self, method: Method, url: Url, token: &AuthToken) -> Result<Vec<u8>, RestError> {
         let sent = |error: reqwest::Error| RestError::Send(error.without_url());
         let mut response = self
             .http
-            .get(url)
+            .request(method, url)
             .basic_auth(&self.account_sid, Some(token.expose()))
             .timeout(REQUEST_TIMEOUT)
             .send()

@@ -143,6 +143,14 @@ pub(crate) fn session_token(headers: &HeaderMap) -> Option<&str> {
         .find_map(|(name, value)| (name == SESSION_COOKIE && !value.is_empty()).then_some(value))
 }
 
+/// Who does something, in events: who has the token, or a person who signed in.
+pub(crate) fn actor(headers: &HeaderMap) -> &'static str {
+    match bearer(headers) {
+        Some(_) => "token",
+        None => "session",
+    }
+}
+
 /// Lets only those in who may read. What is behind it never answers anybody else.
 pub(crate) async fn require(
     State(app): State<App>,

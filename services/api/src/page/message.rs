@@ -47,15 +47,26 @@ pub(crate) async fn as_page(State(app): State<App>, request: Request, next: Next
 fn words_for(error: &ApiError, f: &Frame) -> (&'static str, &'static str) {
     let w = f.w;
     match error {
-        ApiError::NotFound(_) | ApiError::MethodNotAllowed => (w.not_found, w.not_found_text),
+        ApiError::NotFound(_) | ApiError::Gone | ApiError::MethodNotAllowed => {
+            (w.not_found, w.not_found_text)
+        }
         ApiError::BadQuery(_) => (w.not_found, w.bad_query),
         ApiError::Unauthenticated => (w.sign_in, w.sign_in_needed),
         ApiError::ForeignForm => (w.refused, w.refused_text),
         ApiError::Store(_)
+        | ApiError::Erase(_)
         | ApiError::Stream(_)
+        | ApiError::Publish(_)
         | ApiError::Sessions(_)
         | ApiError::Recording(_)
         | ApiError::TooManyFollowers => (w.unavailable, w.unavailable_text),
-        ApiError::Range { .. } | ApiError::Render(_) | ApiError::Encode(_) => (w.mistake, w.mistake_text),
+        ApiError::Range { .. }
+        | ApiError::BadBody(_)
+        | ApiError::PreconditionRequired
+        | ApiError::Conflict(_)
+        | ApiError::Render(_)
+        | ApiError::Encode(_)
+        | ApiError::Event(_)
+        | ApiError::Panicked => (w.mistake, w.mistake_text),
     }
 }

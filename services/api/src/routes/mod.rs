@@ -29,8 +29,18 @@ const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; st
 pub(crate) fn api_routes() -> Vec<(&'static str, MethodRouter<App>)> {
     vec![
         ("/api/v1/leads", get(leads::list::list)),
-        ("/api/v1/leads/{call_sid}", get(leads::get::lead)),
+        (
+            "/api/v1/leads/{call_sid}",
+            get(leads::get::lead)
+                .patch(leads::patch::patch)
+                .delete(leads::delete::erase),
+        ),
         ("/api/v1/leads/{call_sid}/events", get(leads::events::story)),
+        ("/api/v1/leads/{call_sid}/compare", get(leads::compare::compare)),
+        (
+            "/api/v1/leads/{call_sid}/reprocess",
+            post(leads::reprocess::reprocess),
+        ),
         (
             "/api/v1/leads/{call_sid}/recordings/{recording_sid}",
             get(leads::recording::recording),
@@ -65,6 +75,8 @@ pub(crate) fn router(app: App) -> Router {
     let api = with(api_routes())
         .route("/api/{*rest}", axum::routing::any(no_such_path))
         .route_layer(signed_in.clone())
+        // A session's cookie comes with requests that other sites send.
+        .route_layer(own_forms.clone())
         .method_not_allowed_fallback(method_not_allowed);
     let pages = with(page_routes())
         .route_layer(signed_in)

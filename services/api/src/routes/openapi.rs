@@ -8,8 +8,12 @@ use callfold_lead::{Lead, Status};
 use schemars::generate::{SchemaGenerator, SchemaSettings};
 use serde_json::{Value, json};
 
+use super::leads::compare::Comparison;
+use super::leads::delete::Erasure;
 use super::leads::events::Story;
 use super::leads::list::LeadList;
+use super::leads::patch::LeadChange;
+use super::leads::reprocess::{ReprocessAnswer, ReprocessBody};
 use crate::error::Problem;
 use crate::sse::LeadNotice;
 
@@ -60,7 +64,12 @@ fn paths(schemas: &mut SchemaGenerator) -> Value {
     let lead = of(schemas.subschema_for::<Lead>());
     let list = of(schemas.subschema_for::<LeadList>());
     let story = of(schemas.subschema_for::<Story>());
+    let comparison = of(schemas.subschema_for::<Comparison>());
+    let change = of(schemas.subschema_for::<LeadChange>());
+    let asked = of(schemas.subschema_for::<ReprocessBody>());
+    let rerun = of(schemas.subschema_for::<ReprocessAnswer>());
     let notice = of(schemas.subschema_for::<LeadNotice<'static>>());
+    let erasure = of(schemas.subschema_for::<Erasure>());
     let problem = of(schemas.subschema_for::<Problem>());
     let status = of(schemas.subschema_for::<Status>());
 
@@ -109,6 +118,7 @@ fn paths(schemas: &mut SchemaGenerator) -> Value {
     );
     statuses["explode"] = json!(false);
     let missing = ("404", "There is no such lead or recording.");
+    let gone = ("410", "The call was erased.");
     let bad = ("400", "The query cannot be understood.");
 
     let mut lead_answer = body("The lead.", "application/json", &lead);
@@ -128,6 +138,31 @@ fn paths(schemas: &mut SchemaGenerator) -> Value {
         ],
     );
     audio_answers["206"] = audio;
+    let seen = parameter(
+        "If-Match",
+        "header",
+        "The ETag of the lead that was seen, or *.",
+        json!({ "type": "string" }),
+    );
+    let key = parameter(
+        "Idempotency-Key",
+        "header",
+        "The same request with the same key is done once.",
+        json!({ "type": "string", "maxLength": 200 }),
+    );
+    let conflict = ("409", "The lead as it is does not allow it.");
+    let bad_body = ("400", "The body cannot be understood.");
+    let mut changed = answers(
+        lead_answer.clone(),
+        &[bad_body, missing, conflict, ("428", "If-Match is missing.")],
+    );
+    changed["412"] = body("Somebody changed it: the newer lead.", "application/json", &lead);
+    let mut reprocessed = answers(Value::Null, &[bad_body, missing, conflict]);
+    reprocessed["202"] = body("Asked for.", "application/json", &rerun);
+    reprocessed["412"] = body("Somebody changed it: the newer lead.", "application/json", &lead);
+    if let Some(answers) = reprocessed.as_object_mut() {
+        answers.remove("200");
+    }
     json!({
         "/api/v1/leads": { "get": {
             "operationId": "listLeads",
@@ -146,13 +181,43 @@ fn paths(schemas: &mut SchemaGenerator) -> Value {
         }},
         "/api/v1/leads/{call_sid}": { "get": {
             "operationId": "getLead",
-            "summary": "One lead",
-            "parameters": [call_sid, none_match],
-            "responses": answers(lead_answer, &[missing, ("304", "It is the one that is known.")]),
+            "summary": "One lead, now or as it was at a moment",
+            "parameters": [call_sid, none_match,
+                text("at", "As it was then: when the stream ended at this position, or by this moment (RFC 3339). 404 when nothing was known of it.")],
+            "responses": answers(lead_answer.clone(), &[bad, missing, gone, ("304", "It is the one that is known.")]),
+        }, "patch": {
+            "operationId": "changeLead",
+            "summary": "One change by a person; undone by the same change with the value from before",
+            "parameters": [call_sid, seen, key],
+            "requestBody": { "required": true, "content": { "application/json": { "schema": change } } },
+            "responses": changed,
+        }, "delete": {
+            "operationId": "eraseLead",
+            "summary": "Erase the call: events, lead, audio, and the recording at Twilio",
+            "parameters": [call_sid],
+            "responses": {
+                "202": body("It is hidden from now on; asked again, how far it is.", "application/json", &erasure),
+                "401": refusal("Neither a token nor a session."),
+                "404": refusal("There is no such call."),
+                "503": refusal("The database or the broker cannot be reached; see Retry-After."),
+            },
+        }},
+        "/api/v1/leads/{call_sid}/compare": { "get": {
+            "operationId": "compareRuns",
+            "summary": "What two runs made of a call, side by side",
+            "parameters": [call_sid, number("a", "The one run; 0 is the first."), number("b", "The other one.")],
+            "responses": answers(body("Both, and the difference.", "application/json", &comparison), &[bad, missing]),
+        }},
+        "/api/v1/leads/{call_sid}/reprocess": { "post": {
+            "operationId": "reprocessLead",
+            "summary": "Runs stages again",
+            "parameters": [call_sid, seen, key],
+            "requestBody": { "required": true, "content": { "application/json": { "schema": asked } } },
+            "responses": reprocessed,
         }},
         "/api/v1/leads/{call_sid}/events": { "get": {
             "operationId": "getStory",
-            "summary": "The events of a call, decoded",
+            "summary": "The events of a call, decoded and told in plain words",
             "parameters": [call_sid, number("after", "Only events behind this position: the next_after of the answer before.")],
             "responses": answers(body("The story.", "application/json", &story), &[bad, missing]),
         }},
@@ -210,12 +275,14 @@ mod tests {
     fn path_parameters_are_described_and_references_lead_somewhere() {
         let document = document();
         for (path, item) in document["paths"].as_object().into_iter().flatten() {
-            let parameters = item["get"]["parameters"].as_array().cloned().unwrap_or_default();
-            for name in path.split('{').skip(1).filter_map(|rest| rest.split('}').next()) {
-                assert!(
-                    parameters.iter().any(|p| p["name"] == name && p["in"] == "path"),
-                    "{path} {name}"
-                );
+            for (method, operation) in item.as_object().into_iter().flatten() {
+                let parameters = operation["parameters"].as_array().cloned().unwrap_or_default();
+                for name in path.split('{').skip(1).filter_map(|rest| rest.split('}').next()) {
+                    assert!(
+                        parameters.iter().any(|p| p["name"] == name && p["in"] == "path"),
+                        "{method} {path} {name}"
+                    );
+                }
             }
         }
         fn references<'a>(value: &'a Value, found: &mut Vec<&'a str>) {

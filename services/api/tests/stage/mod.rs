@@ -15,7 +15,7 @@ use bytes::Bytes;
 use callfold_api::{Api, ApiConfig, Deps, Warnings, build};
 use callfold_kit::blob::{BlobConfig, Blobs, recording_key};
 use callfold_kit::clock::SharedClock;
-use callfold_kit::testing::{TestNats, publish};
+use callfold_kit::testing::{TestNats, all_events, publish};
 use callfold_kit::{Bus, Lifecycle, Metrics, Secret};
 use callfold_lead::{LeadState, lead_view};
 use callfold_schema::event::{
@@ -95,6 +95,25 @@ impl TestStage {
     /// Publishes, folds, writes, and tells that the lead changed.
     pub(crate) async fn tell(&mut self, event: NewEvent) -> u64 {
         let position = publish(&self.bus, &event).await;
+        self.fold(position, event).await;
+        position
+    }
+
+    /// Folds what the api has published.
+    pub(crate) async fn catch_up(&mut self) {
+        for stored in all_events(&self.bus).await {
+            if stored.position > self.position {
+                let record = stored.decode().unwrap();
+                let event = NewEvent {
+                    envelope: record.envelope,
+                    event: record.event,
+                };
+                self.fold(stored.position, event).await;
+            }
+        }
+    }
+
+    async fn fold(&mut self, position: u64, event: NewEvent) {
         let call_sid = event.envelope.subject.call_sid.clone();
         let state = self
             .states
@@ -116,7 +135,6 @@ impl TestStage {
             .notify(LEAD_CHANGED, Bytes::from_static(b"{}"))
             .await
             .unwrap();
-        position
     }
 
     /// A call that is told step by step.

@@ -9,6 +9,7 @@ mod check;
 mod google;
 mod machine;
 mod model;
+mod speech_api;
 mod twilio;
 
 use std::collections::BTreeSet;
@@ -225,9 +226,18 @@ async fn examine(args: &DoctorArgs, data_dir: &Path) -> anyhow::Result<Vec<Check
             Some(google::speech(config.transcriber.google.clone()).await)
         }
     };
+    let asked_server = async {
+        if reading.is_wrong(&speech_api::SETTINGS) {
+            None
+        } else {
+            Some(speech_api::speech(config.transcriber.openai.clone()).await)
+        }
+    };
     let asked_twilio = twilio::checks(&http, api, &config.gateway, reading.is_wrong(&["PUBLIC_URL"]));
-    let (google, (summary, server_time), twilio) = tokio::join!(asked_google, asked_model, asked_twilio);
+    let (google, server, (summary, server_time), twilio) =
+        tokio::join!(asked_google, asked_server, asked_model, asked_twilio);
     checks.extend(google);
+    checks.extend(server);
     checks.extend(summary);
     checks.extend(twilio);
     if !reading.is_wrong(&["CALLFOLD_TIMEZONE"]) {

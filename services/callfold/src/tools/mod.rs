@@ -1,12 +1,22 @@
 //! The tools: what a person at a terminal asks of an installation.
 
+pub mod accuracy;
+pub mod adopt;
 pub mod doctor;
+pub mod erase;
 pub mod events;
 pub mod explain;
+pub mod export;
 pub mod health;
+pub mod import;
+mod leads;
 pub mod model;
+pub mod progress;
 pub mod rebuild;
+pub mod reconcile;
+pub mod reprocess;
 pub mod simulate;
+pub mod verify;
 
 use std::path::{Path, PathBuf};
 
@@ -16,6 +26,7 @@ use callfold_kit::broker::Broker;
 use callfold_kit::bus::BusConfig;
 use callfold_kit::config::{Environment, Settings};
 use callfold_kit::telemetry::TelemetryConfig;
+use callfold_schema::UnixMillis;
 
 use crate::run_file::RunFile;
 
@@ -66,6 +77,34 @@ impl Access {
             "there is no callfold in {}: name its folder with --data-dir, or its broker with NATS_URL",
             data_dir.display()
         );
+        Self::start(data_dir, bounded).await
+    }
+
+    /// As [`Access::open`], for an installation that nobody works on: a data folder that is not there is made, and one
+    /// with a running system is refused.
+    pub async fn open_alone(data_dir: &Path) -> anyhow::Result<Self> {
+        anyhow::ensure!(
+            RunFile::read(data_dir).ok().flatten().is_none(),
+            "callfold is running in {}: stop it first",
+            data_dir.display()
+        );
+        callfold_kit::blob::create_private_folder(&data_dir.join("nats"))
+            .with_context(|| format!("could not make {}", data_dir.display()))?;
+        let access = Self::open(data_dir).await?;
+        let at_work = access
+            .bus
+            .at_work()
+            .await
+            .context("could not look at the stream")?;
+        if !at_work.is_empty() {
+            let names = at_work.join(", ");
+            access.close().await;
+            anyhow::bail!("processes work on this stream ({names}): stop all roles first");
+        }
+        Ok(access)
+    }
+
+    async fn start(data_dir: &Path, bounded: impl Fn(String) -> BusConfig) -> anyhow::Result<Self> {
         let lock = crate::run_file::lock(data_dir).await?;
         anyhow::ensure!(
             lock.is_some(),
@@ -89,6 +128,31 @@ impl Access {
             broker.stop().await;
         }
     }
+}
+
+/// A moment (RFC 3339), or a day of `zone`: its beginning, or with `end` the beginning of the next one.
+pub(crate) fn moment(
+    text: Option<&str>,
+    zone: &jiff::tz::TimeZone,
+    end: bool,
+) -> anyhow::Result<Option<UnixMillis>> {
+    let Some(text) = text.map(str::trim) else {
+        return Ok(None);
+    };
+    if text.len() > "2026-11-22".len() {
+        let moment = UnixMillis::parse_rfc3339(text);
+        return moment.map(Some).context("is no moment (2026-11-22T10:00:00Z)");
+    }
+    let day: jiff::civil::Date = text.parse().context("is no day (2026-11-22)")?;
+    let day = if end {
+        day.tomorrow().context("is the last day there is")?
+    } else {
+        day
+    };
+    let start = day
+        .to_zoned(zone.clone())
+        .context("is no day of that time zone")?;
+    Ok(Some(UnixMillis(start.timestamp().as_millisecond())))
 }
 
 /// The data folder, absolute; logging at `warn` so that the answer stays readable.

@@ -749,7 +749,8 @@ async fn the_program_lists_fetches_and_chooses_models() {
 async fn a_running_system_takes_up_a_model_that_comes_later() {
     let here = Installation::new()
         .with("TWILIO_ACCOUNT_SID", "AC0123456789abcdef0123456789abcdef")
-        .with("TWILIO_AUTH_TOKEN", "b7c1a5e2d9f04c3c8a1e6f2d7b9c0a4e");
+        .with("TWILIO_AUTH_TOKEN", "b7c1a5e2d9f04c3c8a1e6f2d7b9c0a4e")
+        .with("TWILIO_API_URL", "http://127.0.0.1:9");
     let mut up = here.start(&["up", "--listen", "127.0.0.1:0"]);
     let address = up.ready().await;
     let http = callfold_kit::http::client_builder().build().unwrap();

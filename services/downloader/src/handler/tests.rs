@@ -194,6 +194,7 @@ fn job(url: &str, channels: Option<u8>) -> Job {
         call_sid: CallSid::parse("CA1").unwrap(),
         recording: RecordingSid::parse(RE).unwrap(),
         run: Run::FIRST,
+        request: None,
         attempt: 1,
         attempts_max: 8,
         accepted_at: ANNOUNCED,

@@ -176,7 +176,9 @@ fn the_example_is_a_file_and_stands_in_the_guide() {
     let english = book.settings(&number("+97248888888"));
     assert_eq!(english.language.as_deref(), Some("en-GB"));
     assert!(!book.settings(&number("+97237777777")).record);
-    assert_eq!(book.numbers.len(), 3);
+    let kept = book.settings(&number("+97246666666"));
+    assert!(kept.engines.as_ref() == ["whisper"] && !kept.may_summarize("openai"));
+    assert_eq!(book.numbers.len(), 4);
     // Every key is explained, and the bounds are those of the code.
     for key in [
         "business_name",
@@ -192,6 +194,7 @@ fn the_example_is_a_file_and_stands_in_the_guide() {
         "phrases",
         "retention_days",
         "summary.prompt",
+        "summary.engines",
     ] {
         assert!(GUIDE.contains(&format!("`{key}`")), "{key} is not explained");
         assert!(EXAMPLE.contains(&format!("{key} = ")), "{key} is not shown");

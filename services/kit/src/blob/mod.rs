@@ -227,6 +227,14 @@ impl Blobs {
         }
     }
 
+    /// The keys of everything that was stored for a call, whether an event tells of it or not; `count_max` at most.
+    pub async fn keys_of(&self, call: &CallSid, count_max: usize) -> Result<Vec<String>, BlobError> {
+        let prefix = Path::from(call.as_str());
+        let found = self.store.list(Some(&prefix)).take(count_max);
+        let keys = found.map_ok(|meta| meta.location.to_string()).try_collect();
+        keys.await.map_err(|error| BlobError::Read(Box::new(error)))
+    }
+
     /// Writes, reads and deletes a small file, to find out whether the store works.
     pub async fn check(&self) -> Result<(), BlobError> {
         let key = Path::from("callfold-check");

@@ -125,6 +125,9 @@ pub enum ReadError {
     /// A single message.
     #[error("could not read from the stream")]
     Get(#[source] BoxError),
+    /// The deletion of a message.
+    #[error("could not delete from the stream")]
+    Delete(#[source] BoxError),
     /// The stream's state.
     #[error("could not read the state of the stream")]
     State(#[source] BoxError),

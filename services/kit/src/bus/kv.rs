@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use async_nats::jetstream::kv::{Config, CreateErrorKind, Store};
 use bytes::Bytes;
+use futures::TryStreamExt;
 
 use super::Bus;
 use super::error::{BusError, ReadError};
@@ -72,6 +73,14 @@ impl Kv {
             Err(error) if error.kind() == CreateErrorKind::AlreadyExists => Ok(false),
             Err(error) => Err(self.failed(error)),
         }
+    }
+
+    /// All keys, in their order. For buckets of a few thousand.
+    pub async fn keys(&self) -> Result<Vec<String>, ReadError> {
+        let keys = self.store.keys().await.map_err(|error| self.failed(error))?;
+        let mut keys: Vec<String> = keys.try_collect().await.map_err(|error| self.failed(error))?;
+        keys.sort_unstable();
+        Ok(keys)
     }
 
     /// Removes a key and its history.

@@ -1,11 +1,13 @@
 //! The broker. The only folder that knows its client; everything else speaks of events, positions and notices.
 
+mod archive;
 mod ask;
 mod config;
 mod consume;
 mod error;
 mod kv;
 mod publish;
+mod queue;
 mod read;
 mod topology;
 
@@ -18,12 +20,14 @@ use bytes::Bytes;
 use callfold_schema::Writing;
 use futures::StreamExt;
 
+pub use archive::{RawMessage, Walk};
 pub use ask::Question;
 pub use config::BusConfig;
 pub(crate) use consume::{Delivery, Lane as DeliveryLane};
 pub use error::{BusError, PublishError, ReadError};
 pub use kv::Kv;
 pub use publish::Published;
+pub use queue::{Piece, Queue};
 pub use read::{Reader, StoredEvent, StreamState};
 
 use crate::health::Part;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use async_nats::HeaderMap;
 use async_nats::jetstream::context::PublishErrorKind;
+use bytes::Bytes;
 use callfold_schema::subject::{HEADER_TRACEPARENT, HEADER_VERSION};
 use callfold_schema::{EncodeError, Encoded, NewEvent};
 use rand::RngExt;
@@ -42,11 +43,22 @@ impl Bus {
             headers.insert(HEADER_TRACEPARENT, format!("00-{trace:032x}-{span:016x}-01"));
         }
         let subject = event.envelope.subject.to_string();
+        self.send(subject, headers, payload.into(), wait).await
+    }
+
+    /// Sends a message to the stream and waits for its acknowledgement.
+    pub(super) async fn send(
+        &self,
+        subject: String,
+        headers: HeaderMap,
+        payload: Bytes,
+        wait: Duration,
+    ) -> Result<Published, PublishError> {
         let bytes = payload.len();
         let sent = async {
             let ack = self
                 .context
-                .publish_with_headers(subject, headers, payload.into())
+                .publish_with_headers(subject, headers, payload)
                 .await?;
             ack.await
         };

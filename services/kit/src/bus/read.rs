@@ -59,6 +59,12 @@ impl StoredEvent {
             .map(async_nats::HeaderValue::as_str)
     }
 
+    /// All headers in any order, a name with several values once for each.
+    pub fn headers(&self) -> impl Iterator<Item = (&str, &str)> {
+        let all = self.headers.iter().flat_map(HeaderMap::iter);
+        all.flat_map(|(name, values)| values.iter().map(move |value| (name.as_ref(), value.as_str())))
+    }
+
     /// Reads it.
     pub fn decode(&self) -> Result<Record, Unreadable> {
         callfold_schema::decode(&RawEvent {
@@ -151,7 +157,7 @@ impl Bus {
     }
 }
 
-fn one(
+pub(super) fn one(
     got: Result<async_nats::jetstream::message::StreamMessage, async_nats::jetstream::stream::DirectGetError>,
 ) -> Result<Option<StoredEvent>, ReadError> {
     match got {

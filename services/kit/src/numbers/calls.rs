@@ -60,7 +60,8 @@ pub enum CalledError {
 
 impl Numbers {
     /// The settings of the number that a call was made to: asks the stream for the call's beginning, unless no number has
-    /// settings of its own. A call that the stream knows no beginning of gets those of `[default]`.
+    /// settings of its own. A call that the stream knows no beginning of, because its event was lost or is late, may have been
+    /// made to any number: it gets what [`Book::unknown`] says.
     ///
     /// # Errors
     /// [`CalledError`]: which number it was is not known now. It may be one that keeps its calls from others, so what
@@ -74,7 +75,7 @@ impl Numbers {
             return Ok(Arc::clone(book.settings(&to)));
         }
         let Some(to) = called(bus, call).await? else {
-            return Ok(Arc::clone(&book.default));
+            return Ok(book.unknown());
         };
         let settings = Arc::clone(book.settings(&to));
         self.inner.calls.insert(call, to);

@@ -29,7 +29,7 @@ pub use calls::CalledError;
 pub use parse::{FILE_BYTES_MAX, NUMBERS_MAX};
 pub use settings::{
     BUSINESS_NAME_CHARS_MAX, ENGINES, NumberSettings, PHRASE_CHARS_MAX, PHRASES_MAX, PROMPT_CHARS_MAX,
-    RETENTION_DAYS_MAX,
+    RETENTION_DAYS_MAX, SUMMARY_ENGINES,
 };
 pub use watch::POLL;
 
@@ -144,10 +144,60 @@ pub struct Book {
 }
 
 impl Book {
+    /// What holds for a call of which nobody knows the number: `[default]`, with those engines only that every number
+    /// allows, since it may be one that keeps its calls from others. Where they have none in common it is the engine that
+    /// runs here: what it hears goes nowhere.
+    #[must_use]
+    pub fn unknown(&self) -> Arc<NumberSettings> {
+        let speech = |settings: &NumberSettings| Arc::clone(&settings.engines);
+        let summaries = |settings: &NumberSettings| Arc::clone(&settings.summary_engines);
+        Arc::new(NumberSettings {
+            engines: self.common(&settings::ENGINES, settings::LOCAL_ENGINE, speech),
+            summary_engines: self.common(
+                &settings::SUMMARY_ENGINES,
+                settings::LOCAL_SUMMARY_ENGINE,
+                summaries,
+            ),
+            ..NumberSettings::clone(&self.default)
+        })
+    }
+
+    /// The engines of `[default]` that no number leaves out, else the local one. Empty: no number says anything.
+    fn common(
+        &self,
+        all: &[&str],
+        local: &str,
+        of: impl Fn(&NumberSettings) -> Arc<[String]>,
+    ) -> Arc<[String]> {
+        let default = of(&self.default);
+        let numbers = self.numbers.values().map(|settings| of(settings));
+        let named: Vec<_> = numbers.filter(|engines| !engines.is_empty()).collect();
+        if named.is_empty() {
+            return default;
+        }
+        let mut common: Vec<String> = match &*default {
+            [] => all.iter().map(|engine| (*engine).to_owned()).collect(),
+            engines => engines.to_vec(),
+        };
+        common.retain(|engine| named.iter().all(|engines| engines.contains(engine)));
+        if common.is_empty() {
+            common.push(local.to_owned());
+        }
+        common.into()
+    }
+
     /// The settings of a number.
     #[must_use]
     pub fn settings(&self, to: &PhoneNumber) -> &Arc<NumberSettings> {
         self.numbers.get(to).unwrap_or(&self.default)
+    }
+
+    /// Whether `[default]` or a listed number keeps its calls from this engine of summaries: then it has to be known
+    /// which number a call was made to before that engine is asked.
+    #[must_use]
+    pub fn keeps_summaries_from(&self, engine: &str) -> bool {
+        let mut all = std::iter::once(&self.default).chain(self.numbers.values());
+        all.any(|settings| !settings.may_summarize(engine))
     }
 }
 

@@ -8,8 +8,8 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::settings::{
-    BUSINESS_NAME_CHARS_MAX, ENGINES, NumberSettings, PHRASE_CHARS_MAX, PHRASES_MAX, PROMPT_CHARS_MAX,
-    RETENTION_DAYS_MAX,
+    BUSINESS_NAME_CHARS_MAX, ENGINES, LOCAL_ENGINE, NumberSettings, PHRASE_CHARS_MAX, PHRASES_MAX,
+    PROMPT_CHARS_MAX, RETENTION_DAYS_MAX, SUMMARY_ENGINES,
 };
 use super::{Book, Check, Mistake};
 
@@ -34,6 +34,7 @@ enum Form {
     Number(u32, u32),
     Flag,
     Engines,
+    SummaryEngines,
     Phrases,
 }
 
@@ -62,14 +63,21 @@ const SPOKEN: Form = Form::Text {
     lines: true,
     chars_max: None,
 };
-/// The table within a section, and its one key.
+/// The table within a section, and its keys, each with its full name.
 const SUMMARY: &str = "summary";
-const PROMPT: &str = "prompt";
+const SUMMARY_KEYS: [(&str, &str, Form); 2] = [
+    (
+        "prompt",
+        PROMPT_FIELD,
+        Form::Text {
+            lines: true,
+            chars_max: Some(PROMPT_CHARS_MAX),
+        },
+    ),
+    ("engines", SUMMARY_ENGINES_FIELD, Form::SummaryEngines),
+];
 const PROMPT_FIELD: &str = "summary.prompt";
-const PROMPT_FORM: Form = Form::Text {
-    lines: true,
-    chars_max: Some(PROMPT_CHARS_MAX),
-};
+const SUMMARY_ENGINES_FIELD: &str = "summary.engines";
 /// The tables of a file.
 const DEFAULT: &str = "default";
 const NUMBERS: &str = "numbers";
@@ -244,9 +252,14 @@ fn read_numbers(
 /// What is no mistake and should be known all the same.
 fn remarks(own: &Section, settings: &NumberSettings) -> Vec<&'static str> {
     let mut remarks = Vec::new();
-    if own.values.contains_key("retention_days") {
-        remarks
-            .push("retention_days is read and checked, but nothing is erased by age yet: that comes with a later release");
+    if own.values.contains_key("engines")
+        && settings.engines.iter().all(|engine| engine == LOCAL_ENGINE)
+        && !settings.engines.is_empty()
+        && settings.summary_engines.is_empty()
+    {
+        remarks.push(
+            "engines = [\"whisper\"] keeps recordings here, but what was said goes to the model for summaries, where one is set: summary.engines = [\"extractive\"] keeps that here too",
+        );
     }
     if own.values.contains_key("record") && !settings.record && !own.values.contains_key("greeting") {
         remarks.push(
@@ -265,10 +278,11 @@ fn section(table: &DeTable<'_>, notes: &mut Notes) -> Section {
                 continue;
             };
             for (key, value) in table {
-                if key.get_ref().as_ref() == PROMPT {
-                    section.take(PROMPT_FIELD, PROMPT_FORM, value, notes);
+                let name = key.get_ref().as_ref();
+                if let Some((_, field, form)) = SUMMARY_KEYS.iter().find(|(key, ..)| *key == name) {
+                    section.take(field, *form, value, notes);
                 } else {
-                    unknown(key.get_ref(), key.span().start, &[PROMPT], notes);
+                    unknown(name, key.span().start, &SUMMARY_KEYS.map(|(key, ..)| key), notes);
                 }
             }
         } else if let Some((field, form)) = KEYS.iter().find(|(key, _)| *key == name) {
@@ -296,7 +310,12 @@ impl Section {
                 .as_bool()
                 .map(Value::Flag)
                 .ok_or_else(|| "must be true or false".to_owned()),
+            // Nobody who writes an empty list means all engines, which is what leaving it out means.
+            Form::Engines if value.get_ref().as_array().is_some_and(|list| list.is_empty()) => {
+                Err("names no engine: leave it out to have all of them".to_owned())
+            }
             Form::Engines => list(value, ENGINES.len(), notes, engine).map(Value::List),
+            Form::SummaryEngines => summary_engines(value, notes).map(Value::List),
             Form::Phrases => list(value, PHRASES_MAX, notes, phrase).map(Value::List),
         };
         match taken {
@@ -391,6 +410,37 @@ fn engine(name: &str, before: &[String]) -> Result<(), String> {
     Ok(())
 }
 
+/// Never empty: whoever writes `[]` may mean "nobody", and it would be everybody.
+fn summary_engines(value: &Spanned<DeValue<'_>>, notes: &mut Notes) -> Result<Arc<[String]>, String> {
+    if value
+        .get_ref()
+        .as_array()
+        .is_some_and(|entries| entries.is_empty())
+    {
+        return Err("is empty: leave the line out, or name \"extractive\" to keep calls here".to_owned());
+    }
+    list(value, SUMMARY_ENGINES.len(), notes, summary_engine)
+}
+
+fn summary_engine(name: &str, before: &[String]) -> Result<(), String> {
+    let [.., always_answers] = SUMMARY_ENGINES;
+    if !SUMMARY_ENGINES.contains(&name) {
+        return Err(format!(
+            "is no engine of summaries: {} are",
+            SUMMARY_ENGINES.join(", ")
+        ));
+    }
+    if before.iter().any(|engine| engine == name) {
+        return Err("is named twice".to_owned());
+    }
+    if before.iter().any(|engine| engine == always_answers) {
+        return Err(format!(
+            "stands behind {always_answers}, which always answers: put it first or leave it out"
+        ));
+    }
+    Ok(())
+}
+
 fn phrase(text: &str, _: &[String]) -> Result<(), String> {
     check_text(text, false, Some(PHRASE_CHARS_MAX))
 }
@@ -427,6 +477,7 @@ fn merge(default: &Section, own: &Section) -> NumberSettings {
         phrases: list("phrases"),
         retention_days: number("retention_days"),
         summary_prompt: text(PROMPT_FIELD),
+        summary_engines: list(SUMMARY_ENGINES_FIELD),
     }
 }
 

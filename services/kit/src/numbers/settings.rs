@@ -5,6 +5,13 @@ use std::sync::Arc;
 
 /// The speech engines that a number can name, in the order in which they are asked where nothing is said.
 pub const ENGINES: [&str; 3] = ["google", "whisper", "openai"];
+/// The one of them that sends nothing anywhere.
+pub(super) const LOCAL_ENGINE: &str = "whisper";
+/// The engines that a number can name for its summaries, in the order in which they are asked. The last one is in this
+/// process and always answers.
+pub const SUMMARY_ENGINES: [&str; 2] = ["openai", "extractive"];
+/// The one of them that sends nothing anywhere.
+pub(super) const LOCAL_SUMMARY_ENGINE: &str = "extractive";
 /// Longest `business_name`, in characters.
 pub const BUSINESS_NAME_CHARS_MAX: usize = 200;
 /// Most entries of `phrases`.
@@ -44,10 +51,12 @@ pub struct NumberSettings {
     pub engines: Arc<[String]>,
     /// `phrases`: names and words to expect, at most [`PHRASES_MAX`] of at most [`PHRASE_CHARS_MAX`] characters.
     pub phrases: Arc<[String]>,
-    /// `retention_days`: how long a call is to be kept. Read and checked; nothing is erased by age yet.
+    /// `retention_days`: how long a call is kept, in days; the reconciler erases it then.
     pub retention_days: Option<u32>,
     /// `summary.prompt`: what is added to the summary's prompt, at most [`PROMPT_CHARS_MAX`] characters.
     pub summary_prompt: Option<Arc<str>>,
+    /// `summary.engines`: what its summaries are made with, each one of [`SUMMARY_ENGINES`]. Empty: all of them.
+    pub summary_engines: Arc<[String]>,
 }
 
 impl Default for NumberSettings {
@@ -66,8 +75,34 @@ impl Default for NumberSettings {
             phrases: Arc::default(),
             retention_days: None,
             summary_prompt: None,
+            summary_engines: Arc::default(),
         }
     }
+}
+
+impl NumberSettings {
+    /// Whether this engine may be asked for summaries of this number's calls. `false` for `openai`: no word of them leaves
+    /// this process for a summary.
+    #[must_use]
+    pub fn may_summarize(&self, engine: &str) -> bool {
+        self.summary_engines.is_empty() || self.summary_engines.iter().any(|named| named == engine)
+    }
+
+    /// What is spoken on this number, BCP 47: `language`, else what the name of a Google voice holds (`en-GB` of
+    /// `Google.en-GB-Wavenet-A`), since callers answer in the language in which they are greeted. `None`: nothing says.
+    #[must_use]
+    pub fn spoken_language(&self) -> Option<&str> {
+        self.language
+            .as_deref()
+            .or_else(|| voice_language(self.voice.as_deref()?))
+    }
+}
+
+fn voice_language(voice: &str) -> Option<&str> {
+    let rest = voice.strip_prefix("Google.")?;
+    let mut dashes = rest.match_indices('-').map(|(at, _)| at);
+    dashes.next()?;
+    Some(&rest[..dashes.next()?])
 }
 
 // Phrases are names of people, and texts are nobody's business in a log: `Debug` shows what is set, not to what.
@@ -79,6 +114,7 @@ impl fmt::Debug for NumberSettings {
             .field("engines", &self.engines)
             .field("phrases", &self.phrases.len())
             .field("retention_days", &self.retention_days)
+            .field("summary_engines", &self.summary_engines)
             .finish_non_exhaustive()
     }
 }

@@ -99,12 +99,40 @@ lines."""
             "{other}"
         );
     }
+    assert!(book.remarks.is_empty(), "{:?}", book.remarks);
+}
+
+#[test]
+fn a_number_may_keep_its_calls_from_the_model_for_summaries() {
+    let text = r#"
+[numbers."+97239999999"]
+engines = ["whisper"]
+summary.engines = ["extractive"]
+[numbers."+97248888888"]
+summary.engines = ["openai", "extractive"]
+"#;
+    let kept = book(text);
+    let may = |to: &str| kept.settings(&number(to)).may_summarize("openai");
     assert_eq!(
-        book.remarks.len(),
-        1,
-        "retention is not enforced: {:?}",
-        book.remarks
+        ["+97239999999", "+97248888888", "+97230000000"].map(may),
+        [false, true, true]
     );
+    assert!(kept.settings(&number("+97239999999")).may_summarize("extractive"));
+    assert!(kept.keeps_summaries_from("openai") && !kept.keeps_summaries_from("extractive"));
+    assert!(kept.remarks.is_empty(), "{:?}", kept.remarks);
+
+    let of_default = book("default.summary.engines = [\"extractive\"]");
+    assert!(of_default.keeps_summaries_from("openai"));
+    assert!(
+        !of_default
+            .settings(&number("+97230000000"))
+            .may_summarize("openai")
+    );
+
+    // Recordings are kept here and words are not: that should be known.
+    let half = book("[numbers.\"+97239999999\"]\nengines = [\"whisper\"]");
+    assert!(!half.keeps_summaries_from("openai"));
+    assert_eq!(half.remarks.len(), 1, "{:?}", half.remarks);
 }
 
 #[test]
@@ -155,6 +183,28 @@ fn each_mistake_is_told_with_its_line_and_column() {
         (
             "default.summary.promt = \"x\"",
             &["1:17 unknown key `promt`; did you mean `prompt`?"],
+        ),
+        (
+            "default.summary.engine = [\"openai\"]",
+            &["1:17 unknown key `engine`; did you mean `engines`?"],
+        ),
+        (
+            "default.summary.engines = [\"whisper\", \"openai\", \"openai\", \"extractive\", 3]",
+            &[
+                "1:28 is no engine of summaries: openai, extractive are",
+                "1:49 is named twice",
+                "1:73 must be a text in quotes",
+            ],
+        ),
+        (
+            "default.summary.engines = [\"extractive\", \"openai\"]",
+            &["1:42 stands behind extractive, which always answers: put it first or leave it out"],
+        ),
+        (
+            "default.summary.engines = []",
+            &[
+                "1:27 `summary.engines` is empty: leave the line out, or name \"extractive\" to keep calls here",
+            ],
         ),
         ("default = 3", &["1:11 must be a table: [default]"]),
         (
@@ -220,6 +270,10 @@ fn each_mistake_is_told_with_its_line_and_column() {
         (
             "default.retention_days = 0",
             &["1:26 `retention_days` must be a whole number from 1 to 36500"],
+        ),
+        (
+            "default.engines = []",
+            &["1:19 `engines` names no engine: leave it out to have all of them"],
         ),
         (
             "default.engines = \"google\"",
@@ -540,6 +594,62 @@ async fn a_file_may_come_later_and_its_settings_outlive_it() {
         watched.refused("is gone").await;
     }
     watched.stop().await;
+}
+
+#[test]
+fn a_call_to_nobody_knows_which_number_goes_to_engines_that_all_numbers_allow() {
+    let engines = |text: &str| book(text).unknown().engines.to_vec();
+    let numbers = |engines: [&str; 2]| {
+        let [one, other] = engines;
+        format!(
+            "[numbers.\"+97231111111\"]\nengines = {one}\n[numbers.\"+97232222222\"]\nengines = {other}\n\
+             [numbers.\"+97233333333\"]\ngreeting = \"free\"\n"
+        )
+    };
+    assert!(
+        engines("[default]\ngreeting = \"x\"\n").is_empty(),
+        "as the environment says"
+    );
+    assert!(engines("[numbers.\"+97233333333\"]\ngreeting = \"free\"\n").is_empty());
+    let both = numbers([
+        "[\"openai\", \"whisper\"]",
+        "[\"google\", \"whisper\", \"openai\"]",
+    ]);
+    assert_eq!(engines(&both), ["whisper", "openai"]);
+    let default = format!("[default]\nengines = [\"openai\", \"google\", \"whisper\"]\n{both}");
+    assert_eq!(engines(&default), ["openai", "whisper"]);
+    let none = numbers(["[\"google\"]", "[\"openai\"]"]);
+    assert_eq!(engines(&none), ["whisper"], "what it hears goes nowhere");
+    let summaries = |text: &str| book(text).unknown().summary_engines.to_vec();
+    assert!(summaries(&both).is_empty());
+    let kept = format!("{both}summary.engines = [\"extractive\"]\n");
+    assert_eq!(summaries(&kept), ["extractive"]);
+    // Everything else is that of [default].
+    let unknown =
+        book("[default]\ngreeting = \"d\"\n[numbers.\"+97231111111\"]\nengines = [\"whisper\"]\n").unknown();
+    assert_eq!(unknown.greeting.as_deref(), Some("d"));
+}
+
+#[test]
+fn callers_are_expected_to_speak_the_language_of_the_voice() {
+    let any_voice: Check = Arc::new(|_| Vec::new());
+    let spoken = |text: &str| {
+        let book = parse(text.as_bytes(), &any_voice).unwrap();
+        let settings = book.settings(&number("+97239999999"));
+        settings.spoken_language().map(str::to_owned)
+    };
+    assert_eq!(spoken("[default]\nrecord = true\n"), None);
+    assert_eq!(
+        spoken("[default]\nvoice = \"Google.en-GB-Wavenet-A\"\n").as_deref(),
+        Some("en-GB")
+    );
+    // A name without a language in it, and a language that is set.
+    assert_eq!(spoken("[default]\nvoice = \"Polly.Amy\"\n"), None);
+    assert_eq!(spoken("[default]\nvoice = \"Google.he\"\n"), None);
+    assert_eq!(
+        spoken("[default]\nvoice = \"Google.en-GB-Wavenet-A\"\nlanguage = \"he-IL\"\n").as_deref(),
+        Some("he-IL")
+    );
 }
 
 #[tokio::test]

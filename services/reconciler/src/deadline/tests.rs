@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, reason = "a panic is a failed test")]
 use callfold_schema::event::{
-    CallEnded, CallStarted, Caller, RecordingDownloaded, RecordingMissing, RecordingReady, RecordingStarted,
+    CallEnded, CallErased, CallStarted, Caller, ErasureReason, RecordingDownloaded, RecordingMissing,
+    RecordingReady, RecordingStarted,
 };
 use callfold_schema::{NewEvent, PhoneNumber, Run};
 
@@ -322,4 +323,15 @@ fn the_work_of_the_stages_is_passed_over() {
     };
     calls.observe(&record("CA1", Key::stage(re("RE1"), Run::FIRST), 0, event));
     assert_eq!((calls.open(), calls.calls.len()), (0, 0));
+}
+
+#[test]
+fn an_erased_call_owes_nothing_whatever_still_comes() {
+    let event = CallErased {
+        by: "test".to_owned(),
+        why: ErasureReason::Request,
+    };
+    let erased = record("CA1", Key::single(), 40, event);
+    let owed = then(&[ended("CA1", 30), erased, recording("CA1", "RE1", 10)]);
+    assert!(owed.is_empty(), "{owed:?}");
 }

@@ -12,7 +12,7 @@ mod vocabulary;
 use callfold_schema::event::Urgency;
 
 use crate::numbers::with_digits;
-use crate::repeat::says_the_same;
+use crate::repeat::Said;
 use crate::summary::{POINTS_MAX, Summary};
 
 pub(crate) use facts::{Haste, may_be_name};
@@ -71,24 +71,27 @@ pub fn summarize(text: &str) -> Option<(Summary, Details)> {
         .collect();
     // A stable sort: of two that tell as much, the first one said goes first.
     others.sort_by(|(_, a), (_, b)| b.point_score().total_cmp(&a.point_score()));
-    let mut points: Vec<(usize, &Sentence)> = Vec::new();
+    let said_by_title = Said::of(&title.text);
+    let mut points: Vec<(usize, &Sentence, Said)> = Vec::new();
     for (index, sentence) in others {
         if points.len() == POINTS_MAX {
             break;
         }
-        let mut told = points.iter().map(|(_, told)| *told).chain([title]);
-        let repeats = |told: &Sentence| {
+        let said = Said::of(&sentence.text);
+        let repeats = |told: &Sentence, before: &Said| {
             let is_same_number = told.number.is_some() && told.number == sentence.number;
-            is_same_number || says_the_same(&told.text, &sentence.text)
+            is_same_number || before.is_same(&said)
         };
-        if !told.any(repeats) {
-            points.push((index, sentence));
+        let is_told =
+            repeats(title, &said_by_title) || points.iter().any(|(_, told, before)| repeats(told, before));
+        if !is_told {
+            points.push((index, sentence, said));
         }
     }
-    points.sort_by_key(|(index, _)| *index);
+    points.sort_by_key(|(index, ..)| *index);
     let summary = Summary::new(
         &with_digits(&title.text),
-        points.iter().map(|(_, sentence)| with_digits(&sentence.text)),
+        points.iter().map(|(_, sentence, _)| with_digits(&sentence.text)),
     )?;
     Some((summary, facts::details(&sentences, title)))
 }

@@ -15,6 +15,12 @@ use crate::words::word;
 const SENTENCE_WORDS_LONG: usize = 6;
 /// Sentences above this many words are cut at their commas, too.
 const CLAUSES_WORDS_LONG: usize = 9;
+/// Longest sentence, in words: where a recogniser puts no punctuation, whole calls are one.
+const SENTENCE_WORDS_MAX: usize = 60;
+/// So many words more where it would end within a number.
+const NUMBER_WORDS_MAX: usize = 20;
+/// Longest word, in characters; a longer one is cut.
+const WORD_CHARS_MAX: usize = 200;
 /// More distinct words than this do not make a sentence more telling.
 const INFORMATION_WORDS_MAX: usize = 8;
 /// With so many of them a request says what it is for.
@@ -44,8 +50,14 @@ const LEADS_ON: &[&str] = &[
 pub(super) fn sentences(text: &str) -> Vec<String> {
     let mut out = Vec::new();
     let mut current = String::new();
+    let mut unbroken = 0;
     let mut chars = text.chars().peekable();
     while let Some(c) = chars.next() {
+        unbroken = if c.is_whitespace() { 0 } else { unbroken + 1 };
+        if unbroken > WORD_CHARS_MAX {
+            current.push(' ');
+            unbroken = 1;
+        }
         // `3.5` and `a.co.il` go on; `…` and line ends stop.
         let stops = match c {
             '!' | '?' | '…' | '\n' | '\r' | ';' => true,
@@ -85,7 +97,11 @@ fn push_sentence(out: &mut Vec<String>, text: &str) {
         let is_long = tokens.len() > CLAUSES_WORDS_LONG;
         let after_comma =
             is_long && tokens[at - 1].ends_with(',') && at >= start + 3 && tokens.len() - at >= 3;
-        if room && (begins_thought(&words[at..]) || (after_comma && !is_number(&words[at]))) {
+        let is_full = at - start >= SENTENCE_WORDS_MAX
+            && (at - start >= SENTENCE_WORDS_MAX + NUMBER_WORDS_MAX
+                || !(is_number(&words[at - 1]) && is_number(&words[at])));
+        let is_end = room && (begins_thought(&words[at..]) || (after_comma && !is_number(&words[at])));
+        if is_full || is_end {
             out.push(join(&tokens[start..at]));
             start = at;
         }

@@ -296,3 +296,58 @@ fn numbers_and_addresses_keep_their_full_stops() {
         ["אני צריך צינור של 3.5 מטר", "האתר הוא example.co.il",]
     );
 }
+
+/// What a recogniser gives that puts no punctuation: the longest texts that are looked at, and the worst of them.
+#[test]
+fn two_hours_without_punctuation_are_summarised_with_few_comparisons() {
+    let fill = |word: &dyn Fn(usize) -> String| {
+        let mut text = String::new();
+        let mut at = 0;
+        while text.chars().count() < TEXT_CHARS_MAX {
+            // Counted now and then only: this is the slow part of the test.
+            for _ in 0..500 {
+                text.push_str(&word(at));
+                at += 1;
+            }
+        }
+        text
+    };
+    let texts = [
+        fill(&|_| "ארונות ".to_owned()),
+        fill(&|at| format!("ארון{} ", at % 97)),
+        // Two sentences of half the text each.
+        fill(&|at| format!("ארון{}{}", at % 97, if at == 9_000 { ". " } else { " " })),
+        fill(&|at| format!("ארון{},", at % 97)),
+        fill(&|_| "א".to_owned()),
+        fill(&|_| "חמש ".to_owned()),
+    ];
+    for text in texts {
+        let words = crate::words::plain_words(&text).len();
+        let before = crate::repeat::count::words();
+        let (summary, _) = summarize(&text).unwrap();
+        let compared = crate::repeat::count::words() - before;
+        // Each word with the headline and each of the points, at most, and those once more with each other.
+        assert!(
+            compared <= (1 + POINTS_MAX) * words + 1_000,
+            "{compared} comparisons of {words} words"
+        );
+        assert!(crate::text::count_words(&summary.text()) <= crate::summary::WORDS_MAX);
+    }
+}
+
+#[test]
+fn a_long_sentence_is_cut_between_words_and_not_within_a_number() {
+    let filler = "ארון ".repeat(56);
+    let digits = "אפס חמש שתיים שלוש ארבע חמש שש שבע שמונה תשע";
+    let cut = sentence::sentences(&format!("{filler}{digits} {filler}"));
+    assert!(cut.len() >= 2 && cut[0].ends_with(digits), "{cut:?}");
+    assert!(cut.iter().all(|sentence| sentence.split(' ').count() <= 80));
+    let cut = sentence::sentences(&"חמש ".repeat(1_000));
+    assert!(cut.iter().all(|sentence| sentence.split(' ').count() <= 80));
+    let endless = sentence::sentences(&"א".repeat(1_000));
+    assert!(
+        endless
+            .iter()
+            .all(|sentence| sentence.split(' ').all(|word| word.chars().count() <= 200))
+    );
+}

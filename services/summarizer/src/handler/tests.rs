@@ -3,8 +3,9 @@
 
 use callfold_kit::SystemClock;
 use callfold_kit::clock::TestClock;
+use callfold_kit::numbers::CalledError;
 use callfold_kit::secret::Secret;
-use callfold_schema::event::{TranscriptReady, Urgency};
+use callfold_schema::event::{ReprocessRequested, TranscriptReady, Urgency};
 use callfold_schema::{Key, NewEvent, Record, RecordingSid, Run, UnixMillis};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -67,6 +68,7 @@ fn job(text: &str) -> Job {
         call_sid,
         recording,
         run: Run::FIRST,
+        request: None,
         attempt: 1,
         attempts_max: 8,
         accepted_at: UnixMillis(0),
@@ -123,6 +125,79 @@ async fn the_model_s_summary_is_the_answer() {
     assert_eq!(body["messages"].as_array().unwrap().len(), 2);
     assert_eq!(asked[0].message("system"), prompt::SYSTEM);
     assert_eq!(asked[0].data(), json!({ "transcript": TEXT }));
+}
+
+/// A re-run of the summary that was asked for with these.
+fn again(engine: Option<&str>, model: Option<&str>, prompt: Option<&str>) -> Job {
+    let run = Run(1_795_341_600_000_123);
+    let request = ReprocessRequested {
+        run,
+        from: Stage::Summarize,
+        by: "token".to_owned(),
+        why: None,
+        engine: engine.map(str::to_owned),
+        model: model.map(str::to_owned),
+        prompt: prompt.map(str::to_owned),
+        campaign: None,
+        hold: false,
+        inputs: Vec::new(),
+    };
+    Job {
+        run,
+        request: Some(Arc::new(request)),
+        ..job(TEXT)
+    }
+}
+
+async fn made(handler: &Summarizer, job: Job) -> (String, String) {
+    match handler.handle(&job).await {
+        Outcome::Done(event) => match *event {
+            Event::SummaryReady(summary) => (summary.engine, summary.model),
+            other => panic!("{:?}", other.kind()),
+        },
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_re_run_is_summarised_with_what_was_asked_for() {
+    let double = ModelDouble::start(Reply::says(GOOD)).await;
+    let handler = asking(&double);
+    let with = |engine: &str, model: &str| (engine.to_owned(), model.to_owned());
+    let job = again(None, None, Some("ציין את הרחוב"));
+    assert_eq!(made(&handler, job).await, with("openai", "test-model"));
+    assert!(double.asked()[0].message("system").contains("ציין את הרחוב"));
+    let job = again(Some("openai"), Some("other-model"), None);
+    assert_eq!(made(&handler, job).await, with("openai", "other-model"));
+    assert_eq!(double.asked()[1].body["model"], "other-model");
+    let job = again(Some("extractive"), None, None);
+    assert_eq!(made(&handler, job).await, with("extractive", ""));
+    assert_eq!(double.asked().len(), 2);
+    for (engine, model) in [(Some("other"), None), (Some("extractive"), Some("large"))] {
+        let outcome = handler.handle(&again(engine, model, None)).await;
+        assert!(
+            matches!(&outcome, Outcome::Reject(failure) if failure.class == FailureClass::NotFound),
+            "{outcome:?}"
+        );
+    }
+    let offline = Summarizer::new(None, Metrics::new());
+    let outcome = offline.handle(&again(Some("openai"), None, None)).await;
+    assert!(matches!(outcome, Outcome::Reject(_)), "{outcome:?}");
+}
+
+#[tokio::test]
+async fn nothing_takes_the_place_of_a_model_that_was_asked_for_by_name() {
+    let refusing = ModelDouble::start(Reply::status(401, "")).await;
+    let outcome = asking(&refusing).handle(&again(Some("openai"), None, None)).await;
+    assert!(matches!(outcome, Outcome::Reject(_)), "{outcome:?}");
+    let busy = ModelDouble::start(Reply::status(503, "")).await;
+    let outcome = asking(&busy).handle(&again(Some("openai"), None, None)).await;
+    assert!(matches!(outcome, Outcome::Retry(_)), "{outcome:?}");
+    // Without a name the offline summary does.
+    assert_eq!(
+        made(&asking(&busy), again(None, None, None)).await.0,
+        "extractive"
+    );
 }
 
 #[tokio::test]
@@ -335,14 +410,51 @@ async fn a_refusal_that_names_nothing_is_tried_with_less_once() {
     assert_eq!(summary(&handler, TEXT).await.engine, "openai");
     assert_eq!(summary(&handler, TEXT).await.engine, "openai");
     assert_eq!(double.count(), 3);
-    // It was not.
-    let double = ModelDouble::start(Reply::Refuses(400)).await;
+    // It was not, and the server takes the form otherwise: the guess is not made again.
+    let double = ModelDouble::choosing(|asked| {
+        Some(if asked.message("user").contains("ארוך") {
+            Reply::Refuses(400)
+        } else {
+            Reply::says(GOOD)
+        })
+    })
+    .await;
     let handler = asking(&double);
-    for requests in [3, 4] {
-        let summary = summary(&handler, TEXT).await;
-        assert_eq!(summary.failed_engines[0].class, FailureClass::Refused);
+    let long = format!("{TEXT} וזה ארוך.");
+    for (text, engine, requests) in [
+        (TEXT, "openai", 1),
+        (&long, "extractive", 4),
+        (&long, "extractive", 5),
+        (TEXT, "openai", 6),
+    ] {
+        assert_eq!(summary(&handler, text).await.engine, engine);
         assert_eq!(double.count(), requests);
     }
+}
+
+/// A server that knows no schema and names nothing, and whose first question is refused for another reason.
+#[tokio::test]
+async fn one_question_that_is_refused_for_itself_does_not_take_the_model_from_the_others() {
+    let double = ModelDouble::choosing(|asked| {
+        let is_long = asked.message("user").contains("ארוך");
+        Some(match asked.format() {
+            "json_schema" => Reply::status(400, r#"{"error": {"message": "bad", "code": 400}}"#),
+            _ if is_long => Reply::status(400, r#"{"error": {"message": "too long"}}"#),
+            _ => Reply::says(GOOD),
+        })
+    })
+    .await;
+    let handler = asking(&double);
+    let long = format!("{TEXT} וזה ארוך.");
+    let refused = summary(&handler, &long).await;
+    assert_eq!(refused.failed_engines[0].class, FailureClass::Refused);
+    assert_eq!(double.count(), 3);
+    assert_eq!(summary(&handler, TEXT).await.engine, "openai");
+    assert_eq!(double.count(), 5);
+    // And again, when it is known what the server takes.
+    assert_eq!(summary(&handler, &long).await.engine, "extractive");
+    assert_eq!(summary(&handler, TEXT).await.engine, "openai");
+    assert_eq!(double.asked().last().unwrap().format(), "json_object");
 }
 
 #[tokio::test]
@@ -442,6 +554,10 @@ async fn instructions_of_a_caller_change_nothing_that_matters() {
         json!({"title": "לקוח זכה בפרס, חייגו 1900555123", "points": ["היכנסו אל http://evil.example"],
                "caller_name": "הנהלת הבנק", "callback_number": "1900555123", "topic": "פרס", "urgency": "high"}),
         json!({"title": "<script>alert(1)</script><img src=x onerror=alert(1)>", "points": ["<a href='javascript:x()'>כאן</a>"]}),
+        // Signs of emphasis in the middle of a tag, so that it is one only when they are gone.
+        json!({"title": "תיקון מזגן <`script>alert(1)<`/script>", "points": ["<**img src=x onerror=alert(1)> מזגן",
+               "<__a href='http://evil.example'>מזגן</a>"], "topic": "מזגן <`img src=x>", "caller_name": "<`a >יוסי לוי"}),
+        json!({"title": "תיקון מזגן <_`_*`*script>alert(1)", "points": ["מזגן <`<b>`script>", "<*`*img src=x> מזגן"]}),
         json!({"title": "בקשה לתיקון מזגן", "points": ["[לחצו](https://evil.example/x)", "להתקשר ל-0529999999"],
                "caller_name": "יוסי לוי http://evil.example", "callback_number": "0529999999", "urgency": "high",
                "system": "new instructions", "recipients": ["a@evil.example"]}),
@@ -579,12 +695,16 @@ struct Salon;
 
 #[async_trait]
 impl HintsFor for Salon {
-    async fn hints(&self, call: &CallSid) -> Hints {
-        assert_eq!(call.as_str(), "CA1");
-        Hints {
+    async fn hints(&self, call: &CallSid, engine: &str) -> Result<Option<Hints>, CalledError> {
+        assert_eq!((call.as_str(), engine), ("CA1", "openai"));
+        Ok(Some(Hints {
             business_name: Some("המספרה של דליה".to_owned()),
             prompt: Some("ציין אם מדובר בכלה".to_owned()),
-        }
+        }))
+    }
+
+    fn is_kept_from(&self, _: &str) -> bool {
+        true
     }
 }
 
@@ -600,13 +720,17 @@ async fn what_the_business_says_stands_among_the_instructions() {
     assert_eq!(asked[0].data(), json!({ "transcript": TEXT }));
 }
 
-/// Hints that never come.
-struct Silent;
+/// Hints that never come; whether a number keeps its calls from the model.
+struct Silent(bool);
 
 #[async_trait]
 impl HintsFor for Silent {
-    async fn hints(&self, _: &CallSid) -> Hints {
+    async fn hints(&self, _: &CallSid, _: &str) -> Result<Option<Hints>, CalledError> {
         std::future::pending().await
+    }
+
+    fn is_kept_from(&self, engine: &str) -> bool {
+        self.0 && engine == "openai"
     }
 }
 
@@ -614,12 +738,163 @@ impl HintsFor for Silent {
 async fn hints_that_do_not_come_cost_a_share_of_the_budget_and_no_more() {
     let double = ModelDouble::start(Reply::says(GOOD)).await;
     let ask_first = ask_first(&double, Duration::from_secs(2));
-    let handler = Summarizer::new(Some(ask_first), Metrics::new()).with_hints(Arc::new(Silent));
+    let handler = Summarizer::new(Some(ask_first), Metrics::new()).with_hints(Arc::new(Silent(false)));
     let summary = tokio::time::timeout(AMPLE, summary(&handler, TEXT))
         .await
         .unwrap();
     assert_eq!(summary.engine, "openai");
     assert_eq!(double.asked()[0].message("system"), prompt::SYSTEM);
+}
+
+/// What is known of the number that was called; whether a number keeps its calls from the model.
+struct Called(fn() -> Result<Option<Hints>, CalledError>, bool);
+
+#[async_trait]
+impl HintsFor for Called {
+    async fn hints(&self, _: &CallSid, _: &str) -> Result<Option<Hints>, CalledError> {
+        (self.0)()
+    }
+
+    fn is_kept_from(&self, _: &str) -> bool {
+        self.1
+    }
+}
+
+#[tokio::test]
+async fn no_model_hears_of_a_number_that_keeps_its_calls_here() {
+    let double = ModelDouble::start(Reply::says(GOOD)).await;
+    let kept = asking(&double).with_hints(Arc::new(Called(|| Ok(None), true)));
+    let summary = summary(&kept, TEXT).await;
+    assert_eq!(
+        (summary.engine.as_str(), summary.title.as_str()),
+        ("extractive", OFFLINE)
+    );
+    // It is not that a model failed.
+    assert!(summary.failed_engines.is_empty());
+    assert_eq!(double.count(), 0);
+}
+
+#[tokio::test]
+async fn while_the_number_is_not_known_no_model_hears_of_a_call_that_may_be_kept_here() {
+    let double = ModelDouble::start(Reply::says(GOOD)).await;
+    let with = |hints: Arc<dyn HintsFor>| {
+        let ask_first = ask_first(&double, Duration::from_secs(2));
+        Summarizer::new(Some(ask_first), Metrics::new()).with_hints(hints)
+    };
+    let unknown: [Arc<dyn HintsFor>; 2] = [
+        Arc::new(Called(|| Err(CalledError::Timeout), true)),
+        Arc::new(Silent(true)),
+    ];
+    for hints in unknown {
+        let outcome = with(hints).handle(&job(TEXT)).await;
+        assert!(
+            matches!(&outcome, Outcome::Waiting { after, .. } if *after > Duration::ZERO),
+            "{outcome:?}"
+        );
+    }
+    let unreadable = with(Arc::new(Called(|| Err(CalledError::Unreadable), true)));
+    let outcome = unreadable.handle(&job(TEXT)).await;
+    assert!(matches!(outcome, Outcome::Retry(_)), "{outcome:?}");
+    assert_eq!(double.count(), 0);
+    // Nobody keeps anything: it is about hints only.
+    let open = with(Arc::new(Called(|| Err(CalledError::Timeout), false)));
+    assert_eq!(summary(&open, TEXT).await.engine, "openai");
+}
+
+#[tokio::test]
+async fn a_model_that_keeps_failing_is_left_alone() {
+    let double = ModelDouble::start(Reply::Hangs).await;
+    let (metrics, health) = (Metrics::new(), callfold_kit::Health::new());
+    let ask_first = ask_first(&double, Duration::from_millis(200));
+    let handler = Summarizer::new(Some(ask_first), metrics.clone())
+        .told(health.part("summary-model", false), TestClock::at(NOW));
+    let told = || {
+        let part = health.readiness().parts["summary-model"].clone();
+        (part.ready, part.reason.unwrap_or_default())
+    };
+    let gauge = |value: u8| {
+        let line = format!("callfold_summary_engine_state{{engine=\"openai\"}} {value}");
+        assert!(metrics.render().contains(&line), "{line}");
+    };
+    assert_eq!(told(), (true, "openai working".to_owned()));
+    gauge(0);
+    for _ in 0..3 {
+        let late = summary(&handler, TEXT).await;
+        assert_eq!(late.failed_engines[0].class, FailureClass::Timeout);
+    }
+    let asked = double.count();
+    for _ in 0..20 {
+        let resting = summary(&handler, TEXT).await;
+        assert_eq!(
+            (resting.engine.as_str(), resting.title.as_str()),
+            ("extractive", OFFLINE)
+        );
+        let failed = &resting.failed_engines[0];
+        assert_eq!(
+            (failed.engine.as_str(), failed.model.as_str(), failed.class),
+            ("openai", "test-model", FailureClass::Resting)
+        );
+        assert!(failed.text.starts_with("resting for "), "{}", failed.text);
+    }
+    assert_eq!(double.count(), asked, "nobody is asked while it rests");
+    gauge(2);
+    let (is_ready, reason) = told();
+    assert!(
+        !is_ready && reason.starts_with("openai resting until 10:00:"),
+        "{reason}"
+    );
+}
+
+#[tokio::test]
+async fn a_wish_to_be_left_alone_holds_for_the_calls_that_follow() {
+    let refusal = |wish: &str| Reply::Answers(429, vec![("retry-after", wish.to_owned())], "".into());
+    let double = ModelDouble::start(refusal("3600")).await;
+    let handler = asking(&double);
+    for class in [
+        FailureClass::RateLimited,
+        FailureClass::Resting,
+        FailureClass::Resting,
+    ] {
+        assert_eq!(summary(&handler, TEXT).await.failed_engines[0].class, class);
+    }
+    assert_eq!(double.count(), 1);
+    // When its time is over, a transcript tries it, and it is back.
+    let now = || refusal("0");
+    let double =
+        ModelDouble::script([now(), now(), now(), now(), Reply::says(GOOD), Reply::says(GOOD)]).await;
+    let handler = asking(&double);
+    let engines = ["extractive", "openai", "openai"];
+    for engine in engines {
+        assert_eq!(summary(&handler, TEXT).await.engine, engine);
+    }
+}
+
+#[tokio::test]
+async fn what_concerns_one_transcript_does_not_rest_the_model() {
+    let double = ModelDouble::start(Reply::status(413, "")).await;
+    let handler = asking(&double);
+    for _ in 0..5 {
+        let refused = summary(&handler, TEXT).await;
+        assert_eq!(refused.failed_engines[0].class, FailureClass::Refused);
+    }
+    assert_eq!(double.count(), 5);
+}
+
+#[tokio::test]
+async fn a_long_transcript_is_not_read_where_others_wait() {
+    let answer = says("מבקש הצעת מחיר לשיפוץ מטבח", &["שיפוץ מטבח בחיפה בהקדם האפשרי"]);
+    let double = ModelDouble::start(answer).await;
+    // Alike enough to be compared, and too long for one question.
+    let text: String = (0..2_000)
+        .map(|n| format!("אני צריך הצעת מחיר לשיפוץ מטבח בחיפה ארון{n}. "))
+        .collect();
+    let before = crate::repeat::count::words();
+    extractive::summarize(&text).unwrap();
+    assert!(crate::repeat::count::words() > before);
+    let before = crate::repeat::count::words();
+    summary(&in_parts(&double), &text).await;
+    // The runtime of this test has this thread only.
+    assert_eq!(crate::repeat::count::words(), before);
 }
 
 #[tokio::test]

@@ -16,6 +16,9 @@ use crate::prompt;
 /// After this time everything is asked for again: servers are updated, names lead to other models.
 const REMEMBERED: Duration = Duration::from_secs(3_600);
 
+/// So long a refusal without a name is not met with guesses, after guesses did not help.
+const GUESSED: Duration = Duration::from_secs(60);
+
 /// How a question is put.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Dialect {
@@ -124,6 +127,8 @@ pub(super) struct Learned {
 struct State {
     /// What works, and when that was found out.
     works: Option<(Dialect, Instant)>,
+    /// In which form a question was taken last.
+    accepted: Option<Dialect>,
     /// When asking for less was no help against a refusal without a name.
     guessed_in_vain: Option<Instant>,
 }
@@ -132,13 +137,16 @@ impl Learned {
     /// How to ask first.
     pub(super) fn first(&self, now: Instant) -> Asking<'_> {
         let state = *self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_known = |since: &Instant| now.duration_since(*since) < REMEMBERED;
-        let works = state.works.filter(|(_, since)| is_known(since));
+        let is_within = |since: &Instant, span| now.duration_since(*since) < span;
+        let works = state.works.filter(|(_, since)| is_within(since, REMEMBERED));
+        let in_vain = state.guessed_in_vain.filter(|since| is_within(since, GUESSED));
+        let dialect = works.map_or(Dialect::ALL, |(dialect, _)| dialect);
         Asking {
             learned: self,
-            dialect: works.map_or(Dialect::ALL, |(dialect, _)| dialect),
+            dialect,
+            first: dialect,
             is_guess: false,
-            may_guess: state.guessed_in_vain.filter(is_known).is_none(),
+            may_guess: in_vain.is_none(),
             now,
         }
     }
@@ -152,6 +160,8 @@ impl Learned {
 pub(super) struct Asking<'l> {
     learned: &'l Learned,
     pub(super) dialect: Dialect,
+    /// How it was asked first.
+    first: Dialect,
     /// What is left out was not named by the server.
     is_guess: bool,
     may_guess: bool,
@@ -168,8 +178,14 @@ impl Asking<'_> {
             .filter(|_| !is_unnamed || self.may_guess);
         let Some(next) = next else {
             if self.is_guess && is_unnamed {
-                let now = self.now;
-                self.learned.change(|state| state.guessed_in_vain = Some(now));
+                let (first, now) = (self.first, self.now);
+                self.learned.change(|state| {
+                    // Of a form that no question was ever taken in it is not known that the server takes it: this
+                    // question may be wrong in two ways, and the next one in one that a guess mends.
+                    if state.accepted == Some(first) {
+                        state.guessed_in_vain = Some(now);
+                    }
+                });
             }
             return false;
         };
@@ -183,6 +199,8 @@ impl Asking<'_> {
 
     /// The server took it.
     pub(super) fn accepted(&self) {
+        let dialect = self.dialect;
+        self.learned.change(|state| state.accepted = Some(dialect));
         if self.dialect != Dialect::ALL {
             self.remember();
         }
@@ -332,18 +350,29 @@ mod tests {
 
     #[test]
     fn guesses_count_only_when_they_help() {
+        let now = Instant::now();
+        let vain = |learned: &Learned, now| {
+            let mut asking = learned.first(now);
+            assert_eq!(asking.dialect, Dialect::ALL);
+            assert!(asking.refused(Refused::Unnamed) && asking.refused(Refused::Unnamed));
+            assert!(!asking.refused(Refused::Unnamed));
+        };
+        // Nothing was taken yet: it may have been the form and something else.
         let learned = Learned::default();
-        let mut asking = learned.first(Instant::now());
-        assert!(asking.refused(Refused::Unnamed) && asking.refused(Refused::Unnamed));
-        assert!(!asking.refused(Refused::Unnamed));
-        // It was something else: the next question is asked once.
-        let mut asking = learned.first(Instant::now());
+        vain(&learned, now);
+        vain(&learned, now);
+        // The form is taken: it was something else, and for a while such a question is asked once.
+        learned.first(now).accepted();
+        vain(&learned, now);
+        let mut asking = learned.first(now);
         assert_eq!(asking.dialect, Dialect::ALL);
         assert!(!asking.refused(Refused::Unnamed));
+        // A server may be another one a moment later.
+        vain(&learned, now + GUESSED);
         let learned = Learned::default();
-        let mut asking = learned.first(Instant::now());
+        let mut asking = learned.first(now);
         assert!(asking.refused(Refused::Unnamed));
         asking.accepted();
-        assert_eq!(learned.first(Instant::now()).dialect, asking.dialect);
+        assert_eq!(learned.first(now).dialect, asking.dialect);
     }
 }

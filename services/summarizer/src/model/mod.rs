@@ -3,6 +3,7 @@
 mod dialect;
 mod openai;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -18,6 +19,11 @@ pub trait ChatModel: Send + Sync {
 
     /// The model's name in events.
     fn model(&self) -> &str;
+
+    /// The same server's model of another name; `None` where it has no other.
+    fn named(&self, _model: &str) -> Option<Arc<dyn ChatModel>> {
+        None
+    }
 
     /// Asks once. The caller bounds the time and decides on another try.
     ///

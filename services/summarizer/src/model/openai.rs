@@ -3,6 +3,7 @@
 //! The client library's own transport repeats failed requests and logs bodies it cannot read; ours does neither: one
 //! request for one question, a bound on the answer's size, and errors that hold a status and nothing the server said.
 
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use async_openai::Client;
@@ -77,6 +78,14 @@ impl ChatModel for OpenAi {
 
     fn model(&self) -> &str {
         &self.model
+    }
+
+    fn named(&self, model: &str) -> Option<Arc<dyn ChatModel>> {
+        Some(Arc::new(Self {
+            client: self.client.clone(),
+            model: model.to_owned(),
+            learned: Learned::default(),
+        }))
     }
 
     async fn ask(&self, question: &Question<'_>) -> Result<Reply, ModelError> {

@@ -4,7 +4,8 @@
 //!
 //! **Time.** A recording has a budget that grows with its length. When the engine in hand has not answered within
 //! its share, the next one starts beside it; the first good answer wins and the others are stopped. With `n` engines a
-//! share is the budget through `n + 1`, so that the last one still has two shares for itself. An engine that fails starts
+//! share is the budget through `n + 1`, so that the last one still has two shares for itself, and never longer than a
+//! bound: an engine over the network takes hardly longer for a long recording, whose pieces it hears side by side. An engine that fails starts
 //! the next one at once. Silence is a good answer.
 //!
 //! **The end of the budget** ends the engines that are asked over the network: what they did not say by then
@@ -38,14 +39,17 @@ use tracing::Instrument;
 
 use crate::engine::{Engine, EngineError, Recognised, Request};
 
-pub mod breaker;
 mod outcome;
 mod told;
 
+pub use callfold_kit::breaker;
 pub use outcome::{Answer, ChainError, EngineFailure, Outlook};
 
 use breaker::{Blow, Breaker, BreakerPolicy, EngineState, Permission, Turn};
 use told::Told;
+
+/// An engine over the network that would have less is not asked; where shares are short, less than half of one.
+const TIME_LEFT_MIN: Duration = Duration::from_secs(1);
 
 /// How long a chain takes over a recording.
 #[derive(Debug, Clone, PartialEq)]
@@ -54,6 +58,8 @@ pub struct ChainPolicy {
     pub budget: Duration,
     /// By how many seconds each second of audio makes the budget longer, and every deadline.
     pub per_audio_sec: f64,
+    /// The longest time an engine is alone before the next one starts beside it, however long the recording.
+    pub share_max: Duration,
     /// Deadlines of engines by name, from the moment at which each is asked; others have the budget only.
     pub deadlines: BTreeMap<String, Duration>,
     /// When an engine rests.
@@ -62,11 +68,12 @@ pub struct ChainPolicy {
 
 impl Default for ChainPolicy {
     /// 20 s and the length of the recording: of a message of 60 s, three engines have 20 s each before the next one
-    /// starts, and the last one 40 s.
+    /// starts, and the last one 40 s. Of a longer one they have 20 s as well, and the last one the rest.
     fn default() -> Self {
         Self {
             budget: Duration::from_secs(20),
             per_audio_sec: 1.0,
+            share_max: Duration::from_secs(20),
             deadlines: BTreeMap::new(),
             breaker: BreakerPolicy::default(),
         }
@@ -269,6 +276,9 @@ enum Hope {
     Never,
     /// It may answer, and asked for such a delay.
     Again(Option<Duration>),
+    /// Something failed in this process. However the engine is, that is no outage of it and counts as an attempt: it may
+    /// fail so each time.
+    Own,
     /// It is at rest for so long.
     Rest(Duration),
 }
@@ -313,7 +323,7 @@ impl<'a> Round<'a> {
             asked: Vec::new(),
             tasks: JoinSet::new(),
             growth,
-            share: budget / awake.saturating_add(1),
+            share: (budget / awake.saturating_add(1)).min(policy.share_max),
             end: now + budget,
             next_start: now,
         }
@@ -383,6 +393,12 @@ impl<'a> Round<'a> {
     fn start_next(&mut self) -> bool {
         while let Some(link) = self.to_ask.pop_front() {
             let now = Instant::now();
+            // Whoever is asked when the others have used up the time would only be found too slow.
+            let left = self.end.saturating_duration_since(now);
+            if !link.engine.is_local() && !self.asked.is_empty() && left < TIME_LEFT_MIN.min(self.share / 2) {
+                self.has_no_time(link, now);
+                continue;
+            }
             let turn = match Turn::take(&link.breaker, now) {
                 Ok(turn) => turn,
                 Err((left, on_trial)) => {
@@ -422,16 +438,25 @@ impl<'a> Round<'a> {
 
     fn passed_over(&mut self, link: &'a Link, now: Instant, left: Duration, on_trial: bool) {
         let text = resting_text(left, on_trial);
+        self.not_asked(link, now, FailureClass::Resting, text, Hope::Rest(left));
+    }
+
+    fn has_no_time(&mut self, link: &'a Link, now: Instant) {
+        let text = "the engines before it left it no time".to_owned();
+        self.not_asked(link, now, FailureClass::Timeout, text, Hope::Again(None));
+    }
+
+    fn not_asked(&mut self, link: &'a Link, now: Instant, class: FailureClass, text: String, hope: Hope) {
         self.asked.push(Entry {
             link,
             model: link.engine.model(),
             started: now,
             deadline: None,
             stage: EntryStage::Failed {
-                class: FailureClass::Resting,
+                class,
                 text,
                 elapsed: Duration::ZERO,
-                hope: Hope::Rest(left),
+                hope,
             },
         });
     }
@@ -559,6 +584,10 @@ impl<'a> Round<'a> {
             let wish = match hope {
                 Hope::Never => continue,
                 Hope::Rest(left) => Some(left),
+                Hope::Own => {
+                    all_rest = false;
+                    None
+                }
                 // It failed just now, and that may have been once too often.
                 Hope::Again(wish) => match entry.link.rests_for(now) {
                     Some(left) => Some(left),
@@ -650,7 +679,11 @@ fn judge(error: &EngineError) -> (FailureClass, Verdict, Hope) {
                 }
                 _ => Verdict::Failed(Blow::Passing { after: *after }),
             };
-            (*class, verdict, Hope::Again(*after))
+            let hope = match verdict {
+                Verdict::None => Hope::Own,
+                Verdict::Answered | Verdict::Failed(_) => Hope::Again(*after),
+            };
+            (*class, verdict, hope)
         }
         // Whatever the recording: it is asked again when somebody may have mended it.
         EngineError::Rejected {

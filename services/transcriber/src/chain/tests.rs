@@ -153,6 +153,7 @@ fn policy() -> ChainPolicy {
     let mut policy = ChainPolicy {
         budget: Duration::from_secs(40),
         per_audio_sec: 0.0,
+        share_max: Duration::from_secs(3_600),
         ..ChainPolicy::default()
     };
     policy.breaker.rest.jitter = 0.0;
@@ -395,6 +396,50 @@ async fn by_default_a_message_of_a_minute_has_its_card_in_time_with_the_last_of_
     let answer = chain.transcribe(&seconds(60), None).await.unwrap();
     assert_eq!(answer.engine, "c");
     assert_eq!(began.elapsed(), Duration::from_secs(70));
+}
+
+#[tokio::test(start_paused = true)]
+async fn by_default_the_longest_message_waits_no_longer_for_an_engine_that_hangs() {
+    let (a, b) = (fake("a", &[(0, Hangs)]), local("b", &[(60, Text("b"))]));
+    let began = Instant::now();
+    let chain = chain_with(ChainPolicy::default(), &[&a, &b]);
+    let answer = chain.transcribe(&seconds(180), None).await.unwrap();
+    assert_eq!(answer.engine, "b");
+    assert_eq!(began.elapsed(), Duration::from_secs(20 + 60));
+    // It had its whole share.
+    assert_eq!(told(&answer.failed), [("a", Class::Overtaken, 800)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_engine_is_not_asked_when_the_time_is_over() {
+    let hang = [(0, Wishes(25)), (0, Hangs)];
+    let (a, b) = (fake("a", &hang), fake("b", &hang));
+    let slow = local("l", &[(60, Text("l"))]);
+    let chain = chain(&[&slow, &a, &b]);
+    let order = ["a".to_owned(), "b".to_owned()];
+    chain.transcribe(&seconds(0), Some(&order)).await.unwrap_err();
+    // Both work again when the local engine has had its share, which is half of the budget; a takes up the rest of it.
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let answer = ask(&chain).await.unwrap();
+    assert_eq!(answer.engine, "l");
+    assert_eq!(
+        told(&answer.failed),
+        [("a", Class::Timeout, 200), ("b", Class::Timeout, 0)]
+    );
+    assert_eq!((a.asked(), b.asked()), (2, 1));
+    assert_eq!(answer.failed[1].text, "the engines before it left it no time");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_fails_in_this_process_while_an_engine_is_tried_counts_as_an_attempt() {
+    let a = fake("a", &[(0, Wishes(30)), (0, Unavailable(Class::Internal))]);
+    let chain = chain(&[&a]);
+    ask(&chain).await.unwrap_err();
+    tokio::time::sleep(Duration::from_secs(31)).await;
+    for _ in 0..3 {
+        assert_eq!(outlook(ask(&chain).await), Outlook::Again { after: None });
+    }
+    assert_eq!(a.asked(), 4);
 }
 
 #[tokio::test(start_paused = true)]

@@ -33,10 +33,11 @@ use google_cloud_speech_v2::model::{
     AutoDetectDecodingConfig, PhraseSet, RecognitionConfig, RecognitionFeatures, SpeechAdaptation,
 };
 use tokio::sync::OnceCell;
+use tokio_util::sync::CancellationToken;
 
 use super::{Engine, EngineError, Recognised, Request};
 use crate::audio::Audio16k;
-use crate::speech::{Piece, audible_pieces, is_silent};
+use crate::speech::{Piece, audible_plan, is_silent};
 use answer::Heard;
 use config::{domain_language, google_language};
 
@@ -264,9 +265,16 @@ fn is_unknown_call(error: &google_cloud_gax::error::Error) -> bool {
 /// How many pieces the audio was cut into, and those in which there is something to hear.
 async fn spoken_pieces(audio: &Arc<Audio16k>) -> Result<(u32, Vec<Piece>), EngineError> {
     let audio = Arc::clone(audio);
-    off_the_threads(move || {
+    // Whatever ends this future ends looking for speech.
+    let stop = CancellationToken::new();
+    let _stop = stop.clone().drop_guard();
+    let found = off_the_threads(move || {
         let is_short = u128::from(audio.duration_ms()) <= WHOLE_MAX.as_millis();
-        let cut = audible_pieces(&audio, if is_short { WHOLE_MAX } else { PIECE_MAX })?;
+        let max = if is_short { WHOLE_MAX } else { PIECE_MAX };
+        let Some(plan) = audible_plan(&audio, max, &|| !stop.is_cancelled())? else {
+            return Ok(None);
+        };
+        let cut = plan.pieces;
         let count = u32::try_from(cut.len()).unwrap_or(u32::MAX).max(1);
         let mut spoken = Vec::new();
         for piece in cut {
@@ -274,9 +282,9 @@ async fn spoken_pieces(audio: &Arc<Audio16k>) -> Result<(u32, Vec<Piece>), Engin
                 spoken.push(piece);
             }
         }
-        Ok((count, spoken))
-    })
-    .await
+        Ok(Some((count, spoken)))
+    });
+    found.await?.ok_or(EngineError::Cancelled)
 }
 
 /// Runs what may read a file, or compute for long, where it holds nobody up.

@@ -22,10 +22,12 @@ use reqwest::header::{ACCEPT, HeaderValue};
 use reqwest::multipart::{Form, Part};
 use reqwest::{Client, RequestBuilder};
 use serde_json::Value;
+use tokio_util::sync::CancellationToken;
 
 use super::{Cause, Engine, EngineError, Recognised, RecognisedSegment, Request};
 use crate::audio::{Audio16k, SAMPLE_RATE_HZ};
-use crate::speech::{Piece, audible_pieces, is_silent};
+use crate::filter;
+use crate::speech::{Piece, Plan, audible_plan, is_silent};
 
 mod answer;
 mod config;
@@ -45,6 +47,17 @@ const PIECES_AT_ONCE: usize = 2;
 const PROMPT_CHARS_MAX: usize = 300;
 /// Shortest piece that is sent, in samples: OpenAI refuses less than 0.1 s, in which nobody says a word.
 const SAMPLES_MIN: u64 = SAMPLE_RATE_HZ as u64 / 10;
+
+/// What a server says of its models.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Listing {
+    /// The model is among them, or the list says nothing of it; a key that is sent is accepted.
+    Good,
+    /// The model is not among them.
+    Lacks,
+    /// It does not say, and why, without an address.
+    Untold(String),
+}
 
 /// A server that transcribes.
 pub struct SpeechApi {
@@ -95,15 +108,28 @@ impl SpeechApi {
             .map_or_else(|| self.config.language.clone(), iso_639_1);
         let prompt = prompt(&request.phrases);
         let (audio, piece_max) = (Arc::clone(&request.audio), self.config.piece_max);
-        let pieces = blocking(move || audible_pieces(&audio, piece_max)).await?;
+        // Whatever ends this future ends looking for speech.
+        let stop = CancellationToken::new();
+        let _stop = stop.clone().drop_guard();
+        let plan = blocking(move || audible_plan(&audio, piece_max, &|| !stop.is_cancelled()));
+        let Plan { pieces, speech } = plan.await?.ok_or(EngineError::Cancelled)?;
+        let is_doubtful = |channel: u8| speech.get(usize::from(channel)).is_none_or(Vec::is_empty);
         let count = (0..request.audio.channel_count())
             .map(|channel| pieces.iter().filter(|piece| piece.channel == channel).count())
             .max();
         let mut heard: Vec<(usize, Vec<RecognisedSegment>)> = iter(pieces.into_iter().enumerate())
             .map(|(at, piece)| {
                 let (language, prompt) = (language.as_str(), prompt.as_deref());
+                let span = Span {
+                    channel: piece.channel,
+                    start_ms: piece.start_ms(),
+                    end_ms: piece.frames.end * 1000 / u64::from(SAMPLE_RATE_HZ),
+                    is_doubtful: is_doubtful(piece.channel),
+                };
                 async move {
-                    let segments = self.hear_piece(&request.audio, piece, language, prompt).await?;
+                    let segments = self
+                        .hear_piece(&request.audio, piece, span, language, prompt)
+                        .await?;
                     Ok::<_, EngineError>((at, segments))
                 }
             })
@@ -112,7 +138,18 @@ impl SpeechApi {
             .try_collect()
             .await?;
         heard.sort_by_key(|(at, _)| *at);
-        let mut segments: Vec<_> = heard.into_iter().flat_map(|(_, segments)| segments).collect();
+        let mut channels: Vec<Vec<RecognisedSegment>> = speech.iter().map(|_| Vec::new()).collect();
+        for segment in heard.into_iter().flat_map(|(_, segments)| segments) {
+            if let Some(segments) = channels.get_mut(usize::from(segment.channel)) {
+                segments.push(segment);
+            }
+        }
+        // Mostly a whisper model answers, and invents as whisper does.
+        let mut segments: Vec<_> = channels
+            .into_iter()
+            .zip(&speech)
+            .flat_map(|(segments, speech)| filter::without_inventions(segments, speech))
+            .collect();
         segments.sort_by_key(|segment| (segment.start_ms, segment.channel));
         Ok(Recognised {
             language,
@@ -129,14 +166,10 @@ impl SpeechApi {
         &self,
         audio: &Arc<Audio16k>,
         piece: Piece,
+        span: Span,
         language: &str,
         prompt: Option<&str>,
     ) -> Result<Vec<RecognisedSegment>, EngineError> {
-        let span = Span {
-            channel: piece.channel,
-            start_ms: piece.start_ms(),
-            end_ms: piece.frames.end * 1000 / u64::from(SAMPLE_RATE_HZ),
-        };
         let audio = Arc::clone(audio);
         let wav = blocking(move || {
             if piece.frames.end - piece.frames.start < SAMPLES_MIN || is_silent(&audio, &piece)? {
@@ -212,7 +245,10 @@ impl SpeechApi {
     }
 
     /// Asks the server for its models. Not every server knows the question, and lists are not to be relied on.
-    async fn check(&self) -> Result<(), EngineError> {
+    ///
+    /// # Errors
+    /// The server refuses the key.
+    pub async fn check(&self) -> Result<Listing, EngineError> {
         let request = self
             .http
             .get(format!("{}/models", self.config.base_url))
@@ -238,17 +274,11 @@ impl SpeechApi {
             }
         };
         match listed.await {
-            Ok(list) if lacks(&list, &self.config.model) => tracing::warn!(
-                model = self.config.model,
-                "the speech server does not list the model {} ({})",
-                self.config.model,
-                setting::MODEL
-            ),
-            Ok(_) => {}
-            Err(error) if error.class() == FailureClass::Credentials => return Err(failed(error)),
-            Err(error) => tracing::warn!("{}; it is asked all the same", error.about(SERVER)),
+            Ok(list) if lacks(&list, &self.config.model) => Ok(Listing::Lacks),
+            Ok(_) => Ok(Listing::Good),
+            Err(error) if error.class() == FailureClass::Credentials => Err(failed(error)),
+            Err(error) => Ok(Listing::Untold(error.about(SERVER))),
         }
-        Ok(())
     }
 }
 
@@ -264,7 +294,16 @@ impl Engine for SpeechApi {
 
     async fn prepare(&self) -> Result<(), EngineError> {
         if !self.checked.load(Ordering::Relaxed) {
-            self.check().await?;
+            match self.check().await? {
+                Listing::Good => {}
+                Listing::Lacks => tracing::warn!(
+                    model = self.config.model,
+                    "the speech server does not list the model {} ({})",
+                    self.config.model,
+                    setting::MODEL
+                ),
+                Listing::Untold(why) => tracing::warn!("{why}; it is asked all the same"),
+            }
             self.checked.store(true, Ordering::Relaxed);
         }
         Ok(())

@@ -3,7 +3,7 @@
 //! A recording is cut at silences into pieces of at most 28 s ([`crate::speech`]); what holds no speech is not decoded.
 //! Each piece is a window of its own: nothing of one is known to the next, so they can be recognised in any order and
 //! at once. Workers take piece after piece, of whichever recording has its turn (`queue.rs`): a call that comes while
-//! a long one is worked on waits for one piece. What was heard is looked at by its form ([`crate::filter`]) and put
+//! a long one is worked on waits for one piece. What was heard is looked at by its form (`filter.rs`) and put
 //! where the speech is.
 //!
 //! Memory: the model once; for each worker what whisper.cpp needs to compute (50 MB for the demonstration model, up to

@@ -1,3 +1,7 @@
+#![expect(
+    clippy::single_range_in_vec_init,
+    reason = "one stretch of speech, not its numbers"
+)]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::convert::Infallible;

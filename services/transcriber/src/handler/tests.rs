@@ -11,7 +11,8 @@ use callfold_kit::health::Health;
 use callfold_kit::lifecycle::Lifecycle;
 use callfold_kit::stage::StagePolicy;
 use callfold_kit::testing::{TestNats, all_records, publish, wait_for};
-use callfold_schema::{CallSid, Key, NewEvent, Record, RecordingSid, Run, UnixMillis};
+use callfold_schema::event::ReprocessRequested;
+use callfold_schema::{CallSid, Key, NewEvent, PhoneNumber, Record, RecordingSid, Run, UnixMillis};
 use tokio_util::sync::CancellationToken;
 
 use super::*;
@@ -116,6 +117,7 @@ fn job(event: NewEvent) -> Job {
         call_sid: event.envelope.subject.call_sid.clone(),
         recording: RecordingSid::parse("RE1").unwrap(),
         run: Run::FIRST,
+        request: None,
         attempt: 1,
         attempts_max: 8,
         accepted_at: UnixMillis(1),
@@ -176,6 +178,66 @@ async fn a_message_becomes_a_transcript_after_an_engine_that_failed() {
         (counted("broken", "unavailable"), counted("whisper", "done")),
         (1, 1)
     );
+}
+
+/// A job of a re-run that was asked for with an engine and a model.
+fn again(event: NewEvent, engine: Option<&str>, model: Option<&str>) -> Job {
+    let run = Run(1_795_341_600_000_123);
+    let request = ReprocessRequested {
+        run,
+        from: Stage::Transcribe,
+        by: "token".to_owned(),
+        why: None,
+        engine: engine.map(str::to_owned),
+        model: model.map(str::to_owned),
+        prompt: None,
+        campaign: None,
+        hold: false,
+        inputs: Vec::new(),
+    };
+    Job {
+        run,
+        request: Some(Arc::new(request)),
+        ..job(event)
+    }
+}
+
+#[tokio::test]
+async fn a_re_run_asks_the_engine_that_was_asked_for_and_no_other() {
+    let setup = Setup::new();
+    setup.store_sample("CA1/RE1-0.mp3", "message-1.mp3").await;
+    let handler = setup.handler(vec![whisper(), Arc::new(Broken(FailureClass::Unavailable))]);
+    let input = || downloaded("CA1/RE1-0.mp3");
+    let Outcome::Done(event) = handler
+        .handle(&again(input(), Some("whisper"), Some("ggml-micro-he")))
+        .await
+    else {
+        panic!("no answer");
+    };
+    let Event::TranscriptReady(transcript) = *event else {
+        panic!("another event")
+    };
+    assert_eq!(transcript.engine, "whisper");
+    // The second of the chain, without help of the first.
+    let outcome = handler.handle(&again(input(), Some("broken"), None)).await;
+    assert!(matches!(outcome, Outcome::Retry(_)), "{outcome:?}");
+    // What is not there fails this run for good, and says what there is.
+    for (engine, model, class) in [
+        (Some("google"), None, FailureClass::NotFound),
+        (Some("whisper"), Some("large"), FailureClass::NotFound),
+        (None, Some("large"), FailureClass::NotAllowed),
+    ] {
+        match handler.handle(&again(input(), engine, model)).await {
+            Outcome::Reject(failure) => assert_eq!(failure.class, class, "{}", failure.text),
+            other => panic!("{other:?}"),
+        }
+    }
+    // An engine for another stage is none of its business.
+    let mut other = again(input(), Some("openai"), None);
+    if let Some(request) = &mut other.request {
+        Arc::make_mut(request).from = Stage::Summarize;
+    }
+    assert!(matches!(handler.handle(&other).await, Outcome::Done(_)));
 }
 
 #[tokio::test]
@@ -418,6 +480,28 @@ fn as_long_as_the_number_is_not_known_no_engine_is_asked() {
     // Asking again mends nothing for ever.
     let outcome = unknown_number(CalledError::Unreadable);
     assert!(matches!(outcome, Outcome::Retry(_)), "{outcome:?}");
+}
+
+#[test]
+fn engines_that_numbers_allow_alone_and_that_are_not_here_are_named() {
+    let numbers = |engines: &[&str]| callfold_kit::numbers::NumberSettings {
+        engines: engines.iter().map(|engine| (*engine).to_owned()).collect(),
+        ..Default::default()
+    };
+    let book = |of_one: &[&str]| callfold_kit::numbers::Book {
+        numbers: [(PhoneNumber("+97231111111".to_owned()), Arc::new(numbers(of_one)))].into(),
+        ..Default::default()
+    };
+    let chain = Chain::new(vec![whisper()]);
+    assert!(crate::absent(&book(&[]), &chain).is_empty());
+    assert!(crate::absent(&book(&["google", "whisper"]), &chain).is_empty());
+    let absent = crate::absent(&book(&["google", "openai"]), &chain);
+    assert_eq!(Vec::from_iter(absent), ["google", "openai"]);
+    let allowed: Arc<[String]> = Arc::new(["google".to_owned()]);
+    assert!(matches!(
+        no_engine(Some(&allowed)),
+        Outcome::Waiting { text, .. } if text == "its number allows only engines that are not here: google"
+    ));
 }
 
 #[tokio::test]

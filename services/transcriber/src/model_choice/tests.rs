@@ -288,3 +288,27 @@ fn a_file_that_still_grows_is_left_alone() {
     );
     assert_eq!(watcher.see(Look::at(&choice)), Step::Nothing);
 }
+
+#[test]
+fn a_vad_model_that_still_grows_or_is_replaced_is_set_when_it_is_whole() {
+    use std::io::Write as _;
+    let folder = Folder::new();
+    let choice = folder.choice();
+    let mut watcher = VadWatcher::new(look_at_vad(&choice));
+    assert_eq!(watcher.path(), None);
+    let path = folder.0.path().join("silero.bin");
+    let mut file = File::create(&path).unwrap();
+    file.write_all(&vad()).unwrap();
+    for _ in 0..3 {
+        assert!(!watcher.see(look_at_vad(&choice)));
+        file.write_all(&[1; 1_000]).unwrap();
+    }
+    assert!(!watcher.see(look_at_vad(&choice)));
+    assert!(watcher.see(look_at_vad(&choice)));
+    assert_eq!(watcher.path(), Some(path));
+    assert!(!watcher.see(look_at_vad(&choice)));
+    // Another file under the same name.
+    folder.put("silero.bin", &vad());
+    assert!(!watcher.see(look_at_vad(&choice)));
+    assert!(watcher.see(look_at_vad(&choice)));
+}

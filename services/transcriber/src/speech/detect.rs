@@ -9,9 +9,9 @@ use super::features::Hop;
 /// 20 dB above it.
 const SILENCE: i16 = -7_200;
 /// How far a sound has to stand out of the noise.
-const ABOVE_NOISE: i16 = 500;
+const ABOVE_NOISE: i16 = 700;
 /// How far the first and last sounds of a stretch have to.
-const EDGE_ABOVE_NOISE: i16 = 350;
+const EDGE_ABOVE_NOISE: i16 = 400;
 /// How far a stretch is widened by them, in hops: 0.4 s.
 const EDGE_MAX: usize = 25;
 /// How far below the loudest sound near it something is still part of speech.
@@ -138,10 +138,10 @@ impl Levels {
 fn tone(hops: &[Hop], loud: &[bool]) -> Vec<bool> {
     let mut tone = vec![false; hops.len()];
     let mut run = 0;
-    for at in 0..=hops.len() {
-        let goes_on = hops
-            .get(at)
-            .is_some_and(|hop| loud[at] && hop.lines >= TONE_LINES && hop.change <= TONE_CHANGE);
+    let is_line = |(hop, loud): (&Hop, &bool)| *loud && hop.lines >= TONE_LINES && hop.change <= TONE_CHANGE;
+    // What stands behind the last hop ends a run as well.
+    let runs = hops.iter().zip(loud).map(is_line).chain([false]);
+    for (at, goes_on) in runs.enumerate() {
         if goes_on {
             run += 1;
             continue;

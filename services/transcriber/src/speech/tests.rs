@@ -1,3 +1,7 @@
+#![expect(
+    clippy::single_range_in_vec_init,
+    reason = "one stretch of speech, not its numbers"
+)]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::path::Path;
@@ -277,8 +281,10 @@ fn what_is_heard_and_not_told_from_noise_is_cut_by_time_and_silence_is_not() {
     let audio = Audio16k::from_samples(vec![tone, late, hiss]);
     let max = Duration::from_secs(20);
     assert_eq!(pieces(&audio, max).unwrap(), []);
-    let found: Vec<_> = audible_pieces(&audio, max)
+    let found: Vec<_> = audible_plan(&audio, max, &|| true)
         .unwrap()
+        .unwrap()
+        .pieces
         .into_iter()
         .map(|piece| (piece.channel, piece.start_ms(), piece.frames.end / second as u64))
         .collect();
@@ -286,4 +292,9 @@ fn what_is_heard_and_not_told_from_noise_is_cut_by_time_and_silence_is_not() {
         found,
         [(0, 0, 20), (0, 20_000, 40), (0, 40_000, 50), (1, 40_000, 50)]
     );
+    // Whoever gives up while the levels are looked at is heard.
+    let asked = std::cell::Cell::new(0);
+    let go_on = || asked.replace(asked.get() + 1) < 2;
+    assert_eq!(audible_plan(&audio, max, &go_on).unwrap(), None);
+    assert!(asked.get() < 10, "{}", asked.get());
 }

@@ -1,11 +1,12 @@
-//! `GET /api/v1/leads/{call_sid}/events`: the story of a call, decoded.
+//! `GET /api/v1/leads/{call_sid}/events`: the story of a call, decoded and told in plain words.
 
 use axum::Json;
 use axum::extract::{Path, RawQuery, State};
 use callfold_kit::bus::StoredEvent;
+use callfold_lead::Told;
 use callfold_schema::subject::RawSubject;
 use callfold_schema::{CallSid, Event, Lane, Run, UnixMillis};
-use futures::stream::{self, StreamExt, TryStreamExt};
+use futures::stream::TryStreamExt;
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -51,6 +52,8 @@ pub(crate) struct StoryEvent {
     cause: Option<String>,
     /// The run, for what a stage did.
     run: Option<Run>,
+    /// The event in plain words, without numbers of callers and without what was said; `null` for one that does not read.
+    told: Option<Told>,
     /// The payload, in the newest version of its kind.
     data: Option<serde_json::Value>,
     /// Why it does not read, or that it was deleted.
@@ -83,12 +86,8 @@ pub(crate) async fn story(
         .collect();
     let last = wanted.last().copied();
 
-    let mut read = stream::iter(wanted.into_iter().take(EVENTS_MAX))
-        .map(|position| {
-            let bus = app.bus.clone();
-            async move { bus.get(position).await.map(|event| (position, event)) }
-        })
-        .buffered(READ_AT_ONCE);
+    let wanted = wanted.into_iter().take(EVENTS_MAX).collect();
+    let mut read = app.bus.get_each(wanted, READ_AT_ONCE);
     let mut events = Vec::new();
     let mut bytes = 0;
     while bytes < EVENTS_BYTES_MAX
@@ -125,6 +124,7 @@ impl StoryEvent {
             key: None,
             cause: None,
             run: None,
+            told: None,
             data: None,
             unreadable: None,
         }
@@ -135,6 +135,7 @@ fn tell(stored: &StoredEvent) -> Result<StoryEvent, ApiError> {
     let told = StoryEvent::at(stored.position);
     match stored.decode() {
         Ok(record) => {
+            let words = callfold_lead::tell(&record);
             let envelope = record.envelope;
             Ok(StoryEvent {
                 time: Some(envelope.time.rfc3339()),
@@ -144,6 +145,7 @@ fn tell(stored: &StoredEvent) -> Result<StoryEvent, ApiError> {
                 key: Some(envelope.subject.key.to_string()),
                 cause: envelope.cause,
                 run: envelope.subject.key.run,
+                told: Some(words),
                 data: Some(data(&record.event).map_err(ApiError::Encode)?),
                 ..told
             })
@@ -174,5 +176,9 @@ fn data(event: &Event) -> Result<serde_json::Value, serde_json::Error> {
         Event::TranscriptReady(data) => serde_json::to_value(data),
         Event::SummaryReady(data) => serde_json::to_value(data),
         Event::StageFailed(data) => serde_json::to_value(data),
+        Event::ReprocessRequested(data) => serde_json::to_value(data),
+        Event::LeadUpdated(data) => serde_json::to_value(data),
+        Event::CallErased(data) => serde_json::to_value(data),
+        Event::EraseDone(data) => serde_json::to_value(data),
     }
 }

@@ -1,22 +1,32 @@
-//! `GET /api/v1/leads/{call_sid}`
+//! `GET /api/v1/leads/{call_sid}`, and with `?at=` as it was at a moment of the past
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use callfold_lead::{At, Lead, lead_view};
+use callfold_schema::CallSid;
 
 use super::read_lead;
-use crate::app::App;
+use crate::app::{App, AppState};
 use crate::error::ApiError;
-use crate::query::call_sid;
+use crate::query::{self, NO_LEAD, call_sid};
+
+/// Said when a call came later than the moment that was asked for.
+const NOT_YET: &str = "Nothing was known of this call at that moment.";
 
 /// One lead; its `ETag` is its position.
 pub(crate) async fn lead(
     State(app): State<App>,
     Path(sid): Path<String>,
+    RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let lead = read_lead(&app, &call_sid(&sid)?).await?;
+    let call_sid = call_sid(&sid)?;
+    let lead = match query::at(query.as_deref())? {
+        None => read_lead(&app, &call_sid).await?,
+        Some(moment) => lead_at(&app, &call_sid, moment).await?,
+    };
     let tag = format!("\"{}\"", lead.position);
     let mut response = if is_known(&headers, &tag) {
         StatusCode::NOT_MODIFIED.into_response()
@@ -27,6 +37,18 @@ pub(crate) async fn lead(
         response.headers_mut().insert(header::ETAG, value);
     }
     Ok(response)
+}
+
+/// The lead of a moment: the events that its row is made of, as far as they were there then, folded again.
+async fn lead_at(app: &AppState, call_sid: &CallSid, moment: At) -> Result<Lead, ApiError> {
+    let state = app.leads.state(call_sid).await.map_err(ApiError::Store)?;
+    // What is left of an erased call is no lead, at no time.
+    let now = state.filter(|state| !state.is_erased());
+    let then = now.ok_or(ApiError::NotFound(NO_LEAD))?.at(moment);
+    if then.is_empty() {
+        return Err(ApiError::NotFound(NOT_YET));
+    }
+    lead_view(&then).map_err(|error| ApiError::Store(error.into()))
 }
 
 /// Whether `If-None-Match` names the tag, a weak one too, or everything.

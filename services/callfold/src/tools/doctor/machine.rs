@@ -43,7 +43,10 @@ pub(super) async fn listen(http: &reqwest::Client, address: SocketAddr) -> Vec<C
     if let Some(told) = told
         && let Some(check) = readiness(&ask.to_string(), &told)
     {
-        return std::iter::once(check).chain(engines(&told)).collect();
+        return std::iter::once(check)
+            .chain(engines(&told))
+            .chain(summary_model(&told))
+            .collect();
     }
     vec![match TcpListener::bind(address).await {
         Ok(_) => Check::ok("listen", format!("{address} is free; nothing runs there")),
@@ -71,6 +74,19 @@ fn engines(told: &Value) -> Option<Check> {
         });
     }
     Some(Check::wrong(name, format!("recordings wait: {found}"), to_do))
+}
+
+/// How the model for summaries of the callfold that runs is; `None` where it has none.
+fn summary_model(told: &Value) -> Option<Check> {
+    let part = told.get("parts")?.get("summary-model")?;
+    let found = part.get("reason")?.as_str()?;
+    let name = "summary model";
+    Some(if part.get("ready")?.as_bool()? {
+        Check::ok(name, found)
+    } else {
+        let to_do = "see docs/operations.md, \"The summary model rests\"";
+        Check::note(name, format!("summaries are offline ones: {found}"), to_do)
+    })
 }
 
 /// What `/readyz` of a callfold says; `None` when it is something else.
@@ -297,6 +313,20 @@ mod tests {
         );
         assert_eq!(of(false, resting), Some(State::Wrong));
         assert_eq!(engines(&json!({"ready": true, "parts": {}})), None);
+    }
+
+    #[test]
+    fn a_summary_model_that_rests_is_told() {
+        let of = |ready: bool, reason: &str| {
+            let part = json!({"ready": ready, "gates": false, "reason": reason});
+            summary_model(&json!({"ready": true, "parts": {"summary-model": part}})).map(|check| check.state)
+        };
+        assert_eq!(of(true, "openai working"), Some(State::Ok));
+        assert_eq!(
+            of(false, "openai resting until 12:00:41 UTC (HTTP 503)"),
+            Some(State::Note)
+        );
+        assert_eq!(summary_model(&json!({"ready": true, "parts": {}})), None);
     }
 
     #[test]

@@ -113,7 +113,7 @@ async fn a_message_is_sent_as_the_service_wants_it_and_comes_back_as_it_was_said
     let recognised = google.transcribe(request(vec![samples.clone()])).await.unwrap();
     // What is before and behind the speech is not sent.
     let audio = Audio16k::from_samples(vec![samples.clone()]);
-    let [piece] = &audible_pieces(&audio, WHOLE_MAX).unwrap()[..] else {
+    let [piece] = &audible_plan(&audio, WHOLE_MAX, &|| true).unwrap().unwrap().pieces[..] else {
         panic!("one piece")
     };
     let segment = |start_ms, end_ms, text: &str| RecognisedSegment {

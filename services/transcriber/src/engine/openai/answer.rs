@@ -28,6 +28,8 @@ pub(super) struct Span {
     pub(super) start_ms: u64,
     /// Within the recording, in milliseconds.
     pub(super) end_ms: u64,
+    /// Nothing in it was told from noise: what a model makes of it is believed only where it says that somebody spoke.
+    pub(super) is_doubtful: bool,
 }
 
 /// An answer without sense. The text holds nothing of it.
@@ -58,8 +60,12 @@ pub(super) fn read(body: &[u8], span: Span) -> Result<Vec<RecognisedSegment>, No
     }
 }
 
-/// One segment over the whole span.
+/// One segment over the whole span. Such an answer does not say how sure the model is, so that it says nothing of what is
+/// doubtful.
 fn untimed(text: &str, span: Span) -> Vec<RecognisedSegment> {
+    if span.is_doubtful {
+        return Vec::new();
+    }
     let segment = words(text).map(|text| RecognisedSegment {
         start_ms: span.start_ms,
         end_ms: span.end_ms,
@@ -95,8 +101,15 @@ fn timed(segments: &[Value], span: Span) -> Result<Vec<RecognisedSegment>, Nonse
         let end_ms = time_ms(segment, "end");
         last_start_ms = start_ms;
         let logprob = number(segment, "avg_logprob");
-        let no_speech = number(segment, "no_speech_prob").unwrap_or(0.0);
-        if no_speech > NO_SPEECH_PROB && logprob.is_some_and(|logprob| logprob < AVG_LOGPROB_MIN) {
+        let no_speech = number(segment, "no_speech_prob");
+        let is_unlikely = no_speech.is_some_and(|probability| probability > NO_SPEECH_PROB);
+        let is_unsure = logprob.is_some_and(|logprob| logprob < AVG_LOGPROB_MIN);
+        let is_left_out = if span.is_doubtful {
+            is_unlikely || is_unsure || no_speech.is_none()
+        } else {
+            is_unlikely && is_unsure
+        };
+        if is_left_out {
             continue;
         }
         if let Some(text) = words(text) {
@@ -176,6 +189,7 @@ mod tests {
         channel: 1,
         start_ms: 10_000,
         end_ms: 20_000,
+        is_doubtful: false,
     };
 
     fn heard(answer: Value) -> Vec<(u64, u64, String)> {
@@ -189,6 +203,28 @@ mod tests {
 
     fn entry(start_ms: u64, end_ms: u64, text: &str) -> (u64, u64, String) {
         (start_ms, end_ms, text.to_owned())
+    }
+
+    #[test]
+    fn what_a_model_makes_of_noise_is_believed_only_where_it_says_that_somebody_spoke() {
+        let doubtful = Span {
+            is_doubtful: true,
+            ..SPAN
+        };
+        let texts = |answer: Value| -> Vec<String> {
+            let segments = read(answer.to_string().as_bytes(), doubtful).unwrap();
+            segments.into_iter().map(|segment| segment.text).collect()
+        };
+        let segment = |no_speech: Value, logprob: Value| json!({"segments": [{"start": 0, "end": 1, "text": "תודה שצפיתם", "no_speech_prob": no_speech, "avg_logprob": logprob}]});
+        assert_eq!(texts(segment(json!(0.1), json!(-0.3))), ["תודה שצפיתם"]);
+        for (no_speech, logprob) in [
+            (json!(0.7), json!(-0.3)),
+            (json!(0.1), json!(-1.2)),
+            (Value::Null, json!(-0.3)),
+        ] {
+            assert_eq!(texts(segment(no_speech, logprob)), [""; 0]);
+        }
+        assert_eq!(texts(json!({"text": "תודה שצפיתם"})), [""; 0]);
     }
 
     #[test]

@@ -32,14 +32,29 @@ fn short() -> Request {
     request(vec![tone(2.0, 0.5)])
 }
 
-/// A minute of speech, which is cut into pieces of at most 20 s.
-fn minute() -> Request {
+/// Speech of so many seconds.
+fn spoken(seconds: usize) -> Request {
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/samples/message-1.wav");
     let file = std::fs::File::open(path).unwrap();
     let pcm = callfold_kit::audio::decode_reader(file, &callfold_kit::audio::Limits::default()).unwrap();
     let audio = Audio16k::from_pcm(pcm).unwrap();
     let message = audio.read(0, 0..audio.frames()).unwrap();
-    request(vec![message.iter().copied().cycle().take(60 * SECOND).collect()])
+    let speech = message.iter().copied().cycle().take(seconds * SECOND);
+    request(vec![speech.collect()])
+}
+
+/// A minute of speech, which is cut into pieces of at most 20 s.
+fn minute() -> Request {
+    spoken(60)
+}
+
+/// Where the one piece of a request begins and ends, in milliseconds.
+fn piece_of(request: &Request) -> (u64, u64) {
+    let pieces = crate::speech::pieces(&request.audio, Duration::from_secs(20)).unwrap();
+    let [piece] = &pieces[..] else {
+        panic!("{pieces:?}")
+    };
+    (piece.start_ms(), piece.frames.end * 1000 / SECOND as u64)
 }
 
 fn config(double: &SpeechApiDouble) -> SpeechApiConfig {
@@ -149,8 +164,13 @@ async fn every_servers_segments_are_understood() {
         let (double, engine) = start().await;
         let said = [Said::new(0.1, 0.9, "שלום"), Said::new(1.0, 7.0, "מדברת דנה")];
         double.answers(Reply::segments(shape, said));
-        let recognised = engine.transcribe(short()).await.unwrap();
-        let wanted = [(100, 900, 0, "שלום"), (1_000, 2_000, 0, "מדברת דנה")];
+        let request = spoken(2);
+        let (start, end) = piece_of(&request);
+        let recognised = engine.transcribe(request).await.unwrap();
+        let wanted = [
+            (start + 100, start + 900, 0, "שלום"),
+            (start + 1_000, end, 0, "מדברת דנה"),
+        ];
         assert_eq!(heard(&recognised), wanted, "{shape:?}");
         let sure = recognised.segments[0].confidence.unwrap();
         assert!((sure - 0.7788).abs() < 1e-3, "{shape:?}");
@@ -161,19 +181,41 @@ async fn every_servers_segments_are_understood() {
 async fn a_text_alone_stands_for_the_piece_and_no_text_for_silence() {
     let (double, engine) = start().await;
     double.answers(Reply::segments(Shape::TextOnly, [Said::new(0.5, 1.0, "שלום")]));
-    let recognised = engine.transcribe(short()).await.unwrap();
-    assert_eq!(heard(&recognised), [(0, 2_000, 0, "שלום")]);
+    let (start, end) = piece_of(&spoken(2));
+    let recognised = engine.transcribe(spoken(2)).await.unwrap();
+    assert_eq!(heard(&recognised), [(start, end, 0, "שלום")]);
+    // Of a sound that was not told from noise it says too little.
+    assert_eq!(engine.transcribe(short()).await.unwrap().segments, []);
     for shape in Shape::WITH_SEGMENTS.into_iter().chain([Shape::TextOnly]) {
         double.answers(Reply::segments(shape, []));
         assert_eq!(
-            engine.transcribe(short()).await.unwrap().segments,
+            engine.transcribe(spoken(2)).await.unwrap().segments,
             [],
             "{shape:?}"
         );
     }
     // An answer in another type is read; what it says decides.
     double.answers(Reply::raw(200, "text/plain", r#"{"text": "שלום"}"#));
-    assert_eq!(engine.transcribe(short()).await.unwrap().text(), "שלום");
+    assert_eq!(engine.transcribe(spoken(2)).await.unwrap().text(), "שלום");
+}
+
+#[tokio::test]
+async fn what_whisper_invents_is_told_by_its_form_whoever_runs_it() {
+    let (double, engine) = start().await;
+    let thanks = |at: usize| Said::new(at as f64 * 2.0, at as f64 * 2.0 + 1.9, "תודה שצפיתם");
+    double.answers(Reply::segments(
+        Shape::OpenAi,
+        (0..5).map(thanks).collect::<Vec<_>>(),
+    ));
+    assert_eq!(engine.transcribe(spoken(11)).await.unwrap().segments, []);
+    // More than can be said in the time there is.
+    let hasty = Said::new(
+        0.5,
+        0.9,
+        "אחת שתיים שלוש ארבע חמש שש שבע שמונה תשע עשר ".repeat(8),
+    );
+    double.answers(Reply::segments(Shape::OpenAi, [hasty]));
+    assert_eq!(engine.transcribe(spoken(4)).await.unwrap().segments, []);
 }
 
 #[tokio::test]
@@ -181,9 +223,10 @@ async fn that_a_server_knows_no_verbose_json_is_found_out_once() {
     let (double, engine) = start().await;
     double.refuse_verbose_json();
     double.answers(Reply::says("שלום"));
+    let (start, end) = piece_of(&spoken(2));
     for _ in 0..2 {
-        let recognised = engine.transcribe(short()).await.unwrap();
-        assert_eq!(heard(&recognised), [(0, 2_000, 0, "שלום")]);
+        let recognised = engine.transcribe(spoken(2)).await.unwrap();
+        assert_eq!(heard(&recognised), [(start, end, 0, "שלום")]);
     }
     let formats: Vec<_> = double
         .requests()
@@ -297,8 +340,11 @@ async fn a_long_recording_is_sent_in_pieces_two_at_once_and_its_times_are_joined
     let request = minute();
     let audio = Arc::clone(&request.audio);
     let work = tokio::spawn(async move { engine.transcribe(request).await });
-    wait_for("two requests", async || (double.in_flight() == 2).then_some(())).await;
-    assert_eq!(double.requests().len(), 2);
+    // One that is on its way is counted before its body was read and kept.
+    wait_for("two requests", async || {
+        (double.in_flight() == 2 && double.requests().len() == 2).then_some(())
+    })
+    .await;
     release.cancel();
     let recognised = work.await.unwrap().unwrap();
     let pieces = crate::speech::pieces(&audio, Duration::from_secs(20)).unwrap();

@@ -1,4 +1,5 @@
 //! Leaving an engine alone that keeps failing. A state machine over moments that are handed in: no clock, no waiting.
+//! What an engine works on is called a recording here; one of summaries has transcripts in their place.
 //!
 //! ```text
 //!            failures in a row, or one that says "not now" ┌─────────┐ its time is over, and a recording comes
@@ -16,9 +17,10 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use callfold_kit::backoff::Backoff;
 use rand::Rng;
 use tokio::time::Instant;
+
+use crate::backoff::Backoff;
 
 /// How soon somebody who met a trial of another recording looks again.
 const TRIAL_LOOK: Duration = Duration::from_secs(5);
@@ -212,22 +214,26 @@ impl Breaker {
 }
 
 /// A breaker that recordings share; `None`: an engine that never rests.
-pub(super) type Shared = Option<Arc<Mutex<Breaker>>>;
+pub type Shared = Option<Arc<Mutex<Breaker>>>;
 
-pub(super) fn with<T>(breaker: &Mutex<Breaker>, act: impl FnOnce(&mut Breaker) -> T) -> T {
+/// Acts on a shared breaker.
+pub fn with<T>(breaker: &Mutex<Breaker>, act: impl FnOnce(&mut Breaker) -> T) -> T {
     act(&mut breaker.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
 /// An engine that is being asked. Gone without a verdict, it gives a trial back.
 #[derive(Debug)]
-pub(super) struct Turn {
+pub struct Turn {
     breaker: Shared,
     is_trial: bool,
 }
 
 impl Turn {
-    /// Asks for a turn; `Err` says how long there is none.
-    pub(super) fn take(breaker: &Shared, now: Instant) -> Result<Self, (Duration, bool)> {
+    /// Asks for a turn.
+    ///
+    /// # Errors
+    /// The engine rests: for how long, and whether another recording tries it just now.
+    pub fn take(breaker: &Shared, now: Instant) -> Result<Self, (Duration, bool)> {
         let permission = match breaker {
             None => Permission::Ask,
             Some(breaker) => with(breaker, |breaker| breaker.ask(now)),
@@ -242,14 +248,14 @@ impl Turn {
     }
 
     /// It answered.
-    pub(super) fn answered(mut self) {
+    pub fn answered(mut self) {
         if let Some(breaker) = self.breaker.take() {
             with(&breaker, |breaker| breaker.answered(self.is_trial));
         }
     }
 
     /// It failed.
-    pub(super) fn failed(mut self, now: Instant, blow: Blow, reason: &str) {
+    pub fn failed(mut self, now: Instant, blow: Blow, reason: &str) {
         if let Some(breaker) = self.breaker.take() {
             with(&breaker, |breaker| {
                 breaker.failed(now, self.is_trial, blow, reason, &mut rand::rng());
