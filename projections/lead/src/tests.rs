@@ -1109,7 +1109,6 @@ fn the_results_of_two_runs_stand_side_by_side_without_what_people_corrected() {
     assert_eq!(lead.rerun_inputs(Stage::Transcribe)[0].corrected, None);
     // A copied transcript is nobody's own work.
     let copy = run_at(300);
-    let mut events = events;
     events.push(asked(300, copy, Stage::Summarize, false, &["RE1"]));
     events.push(transcript(301, "RE1", copy, "מה שנאמר"));
     events.push(summary(302, "RE1", copy, "אחר"));

@@ -263,10 +263,13 @@ impl StageHandler for Summarizer {
     }
 }
 
+/// The settings of the model to ask, whether it rests, and another model of the same server.
+type Wished<'a> = (&'a AskFirst, &'a ModelRest, Option<Arc<dyn ChatModel>>);
+
 /// With what a transcript is summarised.
 struct Wish<'a> {
-    /// The settings of the model to ask, whether it rests, and another model of the same server; `None`: only the offline summary.
-    model: Option<(&'a AskFirst, &'a ModelRest, Option<Arc<dyn ChatModel>>)>,
+    /// The model to ask; `None`: only the offline summary.
+    model: Option<Wished<'a>>,
     /// What the model is told besides.
     prompt: Option<String>,
     /// Whether it was asked for by name: then nothing takes its place.

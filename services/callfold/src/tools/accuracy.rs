@@ -32,7 +32,7 @@ struct Line {
 
 /// Prints the table.
 pub async fn run(args: AccuracyArgs) -> anyhow::Result<ExitCode> {
-    let table = Table::open(&args.data).await?;
+    let table = Box::pin(Table::open(&args.data)).await?;
     let printed = print(&args, &table).await;
     table.access.close().await;
     printed

@@ -23,7 +23,7 @@ const PUBLISH_WAIT: Duration = Duration::from_secs(10);
 
 /// Goes through the campaign's calls.
 pub async fn run(args: AdoptArgs) -> anyhow::Result<ExitCode> {
-    let table = Table::open(&args.data).await?;
+    let table = Box::pin(Table::open(&args.data)).await?;
     let adopted = adopt(&args, &table).await;
     table.access.close().await;
     adopted

@@ -19,7 +19,7 @@ use crate::up::say;
 /// Starts a campaign, or does something with those that are there.
 pub async fn run(args: ReprocessArgs) -> anyhow::Result<ExitCode> {
     match &args.command {
-        None => start(&args).await,
+        None => Box::pin(start(&args)).await,
         Some(ReprocessCommand::List(list)) => {
             let access = Access::open(&prepare(&list.data.data_dir)?).await?;
             let listed = print_all(&access).await;
@@ -115,7 +115,7 @@ async fn start(args: &ReprocessArgs) -> anyhow::Result<ExitCode> {
             })
         })
         .collect::<anyhow::Result<Vec<_>>>()?;
-    let table = Table::open(&args.data).await?;
+    let table = Box::pin(Table::open(&args.data)).await?;
     let started = select(args, from, status, &table).await;
     table.access.close().await;
     started

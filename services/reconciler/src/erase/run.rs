@@ -130,7 +130,7 @@ async fn work(eraser: &Eraser, through: u64, piece: &Piece, stop: &CancellationT
             return true;
         }
         Some(Ok(Erased::TableBehind)) => {
-            if piece.delivery() % 100 == 0 {
+            if piece.delivery().is_multiple_of(100) {
                 tracing::warn!(call.id = %call_sid, "the erasure of call {call_sid} waits for the lead table: does the projector run, and is DATABASE_URL the same here?");
             }
             answer(piece.again_after(TABLE_PAUSE).await);
