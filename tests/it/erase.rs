@@ -83,7 +83,7 @@ async fn an_erased_call_is_gone_and_stays_gone(database: Database) {
     assert!(story == 200 || story == 404 || story == 410, "{story}");
     system.lead_at(&stays.call_sid, "processed").await;
 
-    // The whole call again, as a gateway's late tries: it is taken, and nothing stays.
+    // A late event, as one who looks into Twilio's lists publishes it: it is taken, and nothing stays.
     let before = system.stack.bus.stream_state().await.unwrap().last;
     let status = format!(
         "CallSid={}&CallStatus=completed&From=%2B972501234567",
@@ -91,7 +91,7 @@ async fn an_erased_call_is_gone_and_stays_gone(database: Database) {
     );
     let late = callfold_schema::NewEvent::new(
         callfold_schema::CallSid::parse(&gone.call_sid).unwrap(),
-        callfold_schema::Key::single(),
+        callfold_schema::Key::single().reconciled(),
         callfold_schema::UnixMillis(1),
         callfold_schema::event::CallEnded {
             status: "completed".to_owned(),

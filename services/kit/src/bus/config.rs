@@ -143,6 +143,11 @@ impl BusConfig {
 pub(super) struct Connections(watch::Receiver<u64>);
 
 impl Connections {
+    /// How many connections there were, the present one included.
+    pub(super) fn count(&self) -> u64 {
+        *self.0.borrow()
+    }
+
     /// From here on.
     pub(super) fn mark(&mut self) {
         self.0.mark_unchanged();

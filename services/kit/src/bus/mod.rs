@@ -84,6 +84,11 @@ impl Bus {
         &self.identity
     }
 
+    /// How many times a connection to the broker was made. A number that grew tells of an outage, however short.
+    pub fn connections(&self) -> u64 {
+        self.connections.count()
+    }
+
     /// Whether the broker is connected now.
     pub fn is_connected(&self) -> bool {
         self.client.connection_state() == async_nats::connection::State::Connected

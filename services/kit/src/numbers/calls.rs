@@ -61,7 +61,7 @@ pub enum CalledError {
 impl Numbers {
     /// The settings of the number that a call was made to: asks the stream for the call's beginning, unless no number has
     /// settings of its own. A call that the stream knows no beginning of, because its event was lost or is late, may have been
-    /// made to any number: it gets what [`Book::unknown`] says.
+    /// made to any number: it gets what [`super::Book::unknown`] says.
     ///
     /// # Errors
     /// [`CalledError`]: which number it was is not known now. It may be one that keeps its calls from others, so what

@@ -11,7 +11,7 @@
 //!    an erasure that is interrupted anywhere before finds its way again from the first step;
 //! 5. `erase_done` notes the positions, and the tombstone's message is answered.
 //!
-//! **Late events.** [`late`] reads the stream behind its own note: an event of an erased call is deleted when it comes,
+//! **Late events.** `late.rs` reads the stream behind its own note: an event of an erased call is deleted when it comes,
 //! with what it names. Tombstones stand before late events in the stream, so none is missed; what came before the reading
 //! began is in the table, for step 1 waits until the table has it.
 //!

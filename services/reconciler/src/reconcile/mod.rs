@@ -1,7 +1,7 @@
 //! Twilio's own lists of calls and recordings against the stream: what was lost on the way is published.
 //!
 //! A webhook that reached nobody within fifteen seconds never comes again; Twilio's REST API still knows the call.
-//! [`compare`] decides, purely; [`Reconciliation`] reads a period a day and a page at a time and publishes; [`role`]
+//! [`compare`] decides, purely; [`Reconciliation`] reads a period a day and a page at a time and publishes; `role.rs`
 //! does so at start, when the broker is back, and on a schedule.
 //!
 //! **Duplicates.** Two looks at one period, at once or one after the other, publish under the same keys: recorded once.

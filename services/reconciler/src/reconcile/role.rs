@@ -63,6 +63,8 @@ pub async fn run(bus: Bus, config: ReconcilerConfig, deps: StageDeps, part: Part
     part.ready();
     let mut failures: u32 = 0;
     loop {
+        // Before the look: an outage in the middle of it counts, too.
+        let connections = reconciliation.bus.connections();
         let next = match look(&reconciliation).await {
             Ok(report) => {
                 failures = 0;
@@ -81,7 +83,7 @@ pub async fn run(bus: Bus, config: ReconcilerConfig, deps: StageDeps, part: Part
                 Some((RETRY * 2_u32.saturating_pow(failures.min(8) - 1)).min(RETRY_MAX))
             }
         };
-        if !wait(&reconciliation, next).await {
+        if !wait(&reconciliation, connections, next).await {
             return Ok(());
         }
     }
@@ -143,9 +145,8 @@ fn tell(report: &Report) {
 }
 
 /// Until it is time, or the broker is back after an outage; `false` on a stop.
-async fn wait(reconciliation: &Reconciliation, next: Option<Duration>) -> bool {
+async fn wait(reconciliation: &Reconciliation, connections: u64, next: Option<Duration>) -> bool {
     let end = next.map(|next| Instant::now() + next);
-    let mut was_away = false;
     let mut tick = tokio::time::interval(WATCH_EVERY);
     loop {
         // Both arms only wait.
@@ -153,11 +154,11 @@ async fn wait(reconciliation: &Reconciliation, next: Option<Duration>) -> bool {
             () = reconciliation.stop.cancelled() => return false,
             _ = tick.tick() => {}
         }
-        let connected = reconciliation.bus.is_connected();
-        if (was_away && connected) || end.is_some_and(|end| Instant::now() >= end) {
+        // By the number of connections and not by a look at this one: an outage may be shorter than the time between two looks.
+        let is_back = reconciliation.bus.connections() != connections && reconciliation.bus.is_connected();
+        if is_back || end.is_some_and(|end| Instant::now() >= end) {
             return true;
         }
-        was_away |= !connected;
     }
 }
 
