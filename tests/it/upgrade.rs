@@ -282,9 +282,12 @@ async fn old_and_new_processes_side_by_side_lose_no_call_and_give_the_same_rows(
     let bus = world.nats.bus().await;
     let mut versions = BTreeSet::new();
     let mut states: BTreeMap<CallSid, LeadState> = BTreeMap::new();
+    let mut answers = 0;
     for event in all_events(&bus).await {
         let record = event.decode().unwrap();
         let call = record.envelope.subject.call_sid.clone();
+        // A process that stops may say of what it had in hand that it waits.
+        answers += usize::from(record.envelope.subject.kind != EventKind::StageFailed);
         if record.envelope.subject.kind == EventKind::TranscriptReady {
             versions.insert(record.envelope.version);
         }
@@ -293,7 +296,7 @@ async fn old_and_new_processes_side_by_side_lose_no_call_and_give_the_same_rows(
     }
     assert_eq!(versions, [1, 2].into(), "both releases have worked");
     assert_eq!(states.len(), calls.len());
-    assert_eq!(bus.stream_state().await.unwrap().messages, 7 * calls.len() as u64);
+    assert_eq!(answers, 7 * calls.len());
     let (leads, _) = Box::pin(open_store(&config.database)).await.unwrap();
     for (call, state) in &states {
         let row = leads.lead(call).await.unwrap().unwrap();
