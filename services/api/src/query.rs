@@ -1,9 +1,9 @@
 //! What a request asks for, read from its address. Pure.
 
+use callfold_kit::clock;
 use callfold_lead::{At, Status};
 use callfold_schema::{CallSid, RecordingSid, UnixMillis};
 use callfold_store::{LIMIT_MAX, LeadFilter};
-use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
 use crate::error::ApiError;
@@ -73,24 +73,10 @@ impl ListQuery {
     }
 }
 
-/// A moment, or a day: its beginning, or with `end` the beginning of the next one, so that `to` includes its day.
 fn moment(text: &str, zone: &TimeZone, end: bool) -> Result<UnixMillis, ApiError> {
-    let bad = || {
-        ApiError::BadQuery(
-            "from and to are days (2026-11-22) or moments (2026-11-22T10:00:00Z, a + written %2B)",
-        )
-    };
-    if text.len() > "2026-11-22".len() {
-        return UnixMillis::parse_rfc3339(text).ok_or_else(bad);
-    }
-    let day: Date = text.parse().map_err(|_| bad())?;
-    let day = if end {
-        day.tomorrow().map_err(|_| bad())?
-    } else {
-        day
-    };
-    let start = day.to_zoned(zone.clone()).map_err(|_| bad())?;
-    Ok(UnixMillis(start.timestamp().as_millisecond()))
+    clock::moment(text, zone, end).ok_or(ApiError::BadQuery(
+        "from and to are days (2026-11-22) or moments (2026-11-22T10:00:00Z, a + written %2B)",
+    ))
 }
 
 /// `?at=`: a position of the stream, or an RFC 3339 moment. An empty value counts as left out.

@@ -4,6 +4,25 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use callfold_schema::UnixMillis;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+
+/// As long as a day's text is.
+const DAY_CHARS: usize = "2026-11-22".len();
+
+/// What a person writes for a moment: RFC 3339, or a day of `zone` (`2026-11-22`), which is its beginning, or with `end`
+/// the beginning of the next one, so that an end includes its day. `None`: it is neither.
+pub fn moment(text: &str, zone: &TimeZone, end: bool) -> Option<UnixMillis> {
+    let text = text.trim();
+    // A day would also be read from a time without a zone, and the time be lost.
+    if text.len() > DAY_CHARS {
+        return UnixMillis::parse_rfc3339(text);
+    }
+    let day: Date = text.parse().ok()?;
+    let day = if end { day.tomorrow().ok()? } else { day };
+    let start = day.to_zoned(zone.clone()).ok()?;
+    Some(UnixMillis(start.timestamp().as_millisecond()))
+}
 
 /// Tells the time of day.
 pub trait Clock: Send + Sync {
@@ -52,5 +71,32 @@ impl TestClock {
 impl Clock for TestClock {
     fn now(&self) -> UnixMillis {
         UnixMillis(self.0.load(Ordering::SeqCst))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moment_is_a_day_of_the_zone_or_a_time_with_its_own() {
+        let jerusalem = TimeZone::get("Asia/Jerusalem").expect("it is bundled");
+        let of = |text: &str, zone: &TimeZone, end| moment(text, zone, end).map(UnixMillis::rfc3339);
+        let day = |end| of("2026-11-22", &jerusalem, end);
+        assert_eq!(day(false).as_deref(), Some("2026-11-21T22:00:00.000Z"));
+        assert_eq!(day(true).as_deref(), Some("2026-11-22T22:00:00.000Z"));
+        let utc = of(" 2026-11-22 ", &TimeZone::UTC, false);
+        assert_eq!(utc.as_deref(), Some("2026-11-22T00:00:00.000Z"));
+        let time = of("2026-11-22T12:00:00+02:00", &jerusalem, true);
+        assert_eq!(time.as_deref(), Some("2026-11-22T10:00:00.000Z"));
+        for neither in [
+            "",
+            "yesterday",
+            "2026-13-01",
+            "2026-11-22T10:00:00",
+            "2026-11-22 10:00",
+        ] {
+            assert_eq!(of(neither, &jerusalem, false), None, "{neither}");
+        }
     }
 }

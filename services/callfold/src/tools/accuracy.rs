@@ -16,7 +16,8 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::json;
 
-use super::leads::{Table, moment};
+use super::leads::Table;
+use super::moment;
 use crate::cli::{AccuracyArgs, AccuracyBy};
 use crate::up::say;
 

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use anyhow::Context;
 use callfold_kit::bus::Published;
-use callfold_kit::config::{Environment, Settings};
 use callfold_kit::{Bus, Clock, SystemClock};
 use callfold_reconciler::erase::tombstone;
 use callfold_schema::event::{EraseDone, ErasureReason, TwilioErasure};
@@ -31,10 +30,7 @@ const BY: &str = "command line";
 /// Erases, waits until it is done, and proves it where that is asked for.
 pub async fn run(args: EraseArgs) -> anyhow::Result<ExitCode> {
     let data_dir = super::prepare(&args.data.data_dir)?;
-    let mut settings = Settings::new(&Environment);
-    let listen = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
-    let config = StackConfig::from_settings(&mut settings, &[], listen, &data_dir);
-    settings.finish()?;
+    let config = super::settings(&data_dir, &[])?;
     let mut calls = Vec::new();
     for text in &args.call_sids {
         let call = CallSid::parse(text).map_err(|error| anyhow::anyhow!("the call's name {error}"))?;

@@ -3,7 +3,6 @@
 use std::process::ExitCode;
 
 use anyhow::Context;
-use callfold_kit::config::{Environment, Settings};
 use callfold_schema::{CallSid, EventKind, Key, Record, Subject};
 use futures::TryStreamExt;
 use jiff::tz::TimeZone;
@@ -20,14 +19,7 @@ const READ_AT_ONCE: usize = 16;
 pub async fn run(args: ExplainArgs) -> anyhow::Result<ExitCode> {
     let data_dir = super::prepare(&args.data.data_dir)?;
     let call_sid = CallSid::parse(&args.call_sid).context("that is no CallSid")?;
-    let mut settings = Settings::new(&Environment);
-    let config = StackConfig::from_settings(
-        &mut settings,
-        &[Role::Projector],
-        std::net::SocketAddr::from(([127, 0, 0, 1], 0)),
-        &data_dir,
-    );
-    settings.finish()?;
+    let config = super::settings(&data_dir, &[Role::Projector])?;
     let access = Access::open(&data_dir).await?;
     let told = tell(&config, &access, &call_sid).await;
     access.close().await;

@@ -12,7 +12,6 @@ use std::process::ExitCode;
 use anyhow::Context;
 use callfold_kit::blob::{Blobs, create_private_folder};
 use callfold_kit::bus::StoredEvent;
-use callfold_kit::config::{Environment, Settings};
 use callfold_kit::{Bus, Clock, SystemClock};
 use callfold_schema::event::RecordingDownloaded;
 use callfold_schema::{Event, Record, UnixMillis, Unreadable};
@@ -25,7 +24,7 @@ use super::Access;
 use super::progress::Bar;
 use crate::archive::{Archive, Line, Manifest, RecordingCounts, Selection, hex, manifest::FORMAT};
 use crate::cli::ExportArgs;
-use crate::stack::{Role, StackConfig, open_blobs, open_store};
+use crate::stack::{Role, open_blobs, open_store};
 use crate::up::say;
 
 /// How much is held at once: events, and their bytes.
@@ -52,12 +51,13 @@ pub struct Wanted {
 /// Writes the archive.
 pub async fn run(args: ExportArgs) -> anyhow::Result<ExitCode> {
     let data_dir = super::prepare(&args.data.data_dir)?;
-    let config = settings(&data_dir)?;
+    let config = super::settings(&data_dir, &[Role::Projector])?;
     let zone = &config.api.timezone;
+    let bound = |text: Option<&str>, end| text.map(|text| super::moment(text, zone, end)).transpose();
     let wanted = Wanted {
         phone: args.phone,
-        since: super::moment(args.since.as_deref(), zone, false).context("--since")?,
-        until: super::moment(args.until.as_deref(), zone, true).context("--until")?,
+        since: bound(args.since.as_deref(), false).context("--since")?,
+        until: bound(args.until.as_deref(), true).context("--until")?,
     };
     let blobs = open_blobs(&config)?;
     let access = Access::open(&data_dir).await?;
@@ -103,15 +103,6 @@ pub async fn run(args: ExportArgs) -> anyhow::Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// The settings of what archives are made of: the lead table, the recordings, the time zone.
-pub(super) fn settings(data_dir: &Path) -> anyhow::Result<StackConfig> {
-    let mut settings = Settings::new(&Environment);
-    let nowhere = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
-    let config = StackConfig::from_settings(&mut settings, &[Role::Projector], nowhere, data_dir);
-    settings.finish()?;
-    Ok(config)
 }
 
 /// Writes an archive, or goes on with one.

@@ -24,7 +24,7 @@ use super::Access;
 use super::progress::Bar;
 use crate::archive::{Archive, Line, Manifest, hash_file, hex};
 use crate::cli::ImportArgs;
-use crate::stack::open_blobs;
+use crate::stack::{Role, open_blobs};
 use crate::up::say;
 
 /// How much is held at once: lines, and the bytes of their payloads.
@@ -61,7 +61,7 @@ pub struct Checked {
 /// Imports.
 pub async fn run(args: ImportArgs) -> anyhow::Result<ExitCode> {
     let data_dir = super::prepare(&args.data.data_dir)?;
-    let config = super::export::settings(&data_dir)?;
+    let config = super::settings(&data_dir, &[Role::Projector])?;
     let archive = Archive::at(&args.folder);
     let checked = check(&archive, true).await?;
     let manifest = &checked.manifest;

@@ -1,19 +1,15 @@
 //! The stream and the lead table of an installation, for tools that look at many leads.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::Context;
-use callfold_kit::config::{Environment, Settings};
 use callfold_lead::Lead;
-use callfold_schema::UnixMillis;
 use callfold_store::{LIMIT_MAX, LeadFilter, ReadLeads};
-use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
 use super::Access;
 use crate::cli::DataArgs;
-use crate::stack::{Role, StackConfig, open_store};
+use crate::stack::{Role, open_store};
 
 /// What such a tool works with.
 pub(super) struct Table {
@@ -26,14 +22,7 @@ impl Table {
     /// Opens both.
     pub(super) async fn open(data: &DataArgs) -> anyhow::Result<Self> {
         let data_dir = super::prepare(&data.data_dir)?;
-        let mut settings = Settings::new(&Environment);
-        let config = StackConfig::from_settings(
-            &mut settings,
-            &[Role::Projector],
-            SocketAddr::from(([127, 0, 0, 1], 0)),
-            &data_dir,
-        );
-        settings.finish()?;
+        let config = super::settings(&data_dir, &[Role::Projector])?;
         let access = Access::open(&data_dir).await?;
         match open_store(&config.database).await {
             Ok((leads, _)) => Ok(Self {
@@ -68,16 +57,4 @@ impl Table {
             }
         }
     }
-}
-
-/// A moment, or a day: its beginning, or with `end` the beginning of the next one, so that an end includes its day.
-pub(super) fn moment(text: &str, zone: &TimeZone, end: bool) -> anyhow::Result<UnixMillis> {
-    if let Some(moment) = UnixMillis::parse_rfc3339(text) {
-        return Ok(moment);
-    }
-    let bad = "that is neither a day (2026-11-22) nor a moment (2026-11-22T10:00:00Z)";
-    let day: Date = text.parse().context(bad)?;
-    let day = if end { day.tomorrow().context(bad)? } else { day };
-    let start = day.to_zoned(zone.clone()).context(bad)?;
-    Ok(UnixMillis(start.timestamp().as_millisecond()))
 }

@@ -29,6 +29,7 @@ use callfold_kit::telemetry::TelemetryConfig;
 use callfold_schema::UnixMillis;
 
 use crate::run_file::RunFile;
+use crate::stack::{Role, StackConfig};
 
 /// A connection to the stream of an installation, running or not.
 pub struct Access {
@@ -130,29 +131,19 @@ impl Access {
     }
 }
 
-/// A moment (RFC 3339), or a day of `zone`: its beginning, or with `end` the beginning of the next one.
-pub(crate) fn moment(
-    text: Option<&str>,
-    zone: &jiff::tz::TimeZone,
-    end: bool,
-) -> anyhow::Result<Option<UnixMillis>> {
-    let Some(text) = text.map(str::trim) else {
-        return Ok(None);
-    };
-    if text.len() > "2026-11-22".len() {
-        let moment = UnixMillis::parse_rfc3339(text);
-        return moment.map(Some).context("is no moment (2026-11-22T10:00:00Z)");
-    }
-    let day: jiff::civil::Date = text.parse().context("is no day (2026-11-22)")?;
-    let day = if end {
-        day.tomorrow().context("is the last day there is")?
-    } else {
-        day
-    };
-    let start = day
-        .to_zoned(zone.clone())
-        .context("is no day of that time zone")?;
-    Ok(Some(UnixMillis(start.timestamp().as_millisecond())))
+/// See [`callfold_kit::clock::moment`].
+pub(crate) fn moment(text: &str, zone: &jiff::tz::TimeZone, end: bool) -> anyhow::Result<UnixMillis> {
+    callfold_kit::clock::moment(text, zone, end)
+        .context("is neither a day (2026-11-22) nor a moment (2026-11-22T10:00:00Z)")
+}
+
+/// The settings of the installation, for a tool that serves nothing.
+pub(crate) fn settings(data_dir: &Path, roles: &[Role]) -> anyhow::Result<StackConfig> {
+    let mut settings = Settings::new(&Environment);
+    let nowhere = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
+    let config = StackConfig::from_settings(&mut settings, roles, nowhere, data_dir);
+    settings.finish()?;
+    Ok(config)
 }
 
 /// The data folder, absolute; logging at `warn` so that the answer stays readable.

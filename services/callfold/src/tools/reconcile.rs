@@ -8,8 +8,8 @@ use callfold_kit::config::{Environment, Settings};
 use callfold_kit::{Metrics, SystemClock};
 use callfold_reconciler::ReconcilerConfig;
 use callfold_reconciler::reconcile::{Reconciliation, Report};
-use callfold_schema::UnixMillis;
 use indicatif::ProgressBar;
+use jiff::tz::TimeZone;
 use tokio_util::sync::CancellationToken;
 
 use super::Access;
@@ -29,6 +29,8 @@ pub async fn run(args: ReconcileArgs) -> anyhow::Result<ExitCode> {
         .clone()
         .context("no account is set: TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN say whose lists to read")?;
     let now = callfold_kit::Clock::now(&SystemClock);
+    // Days are those of GMT, as Twilio counts.
+    let moment = |text: &str| super::moment(text, &TimeZone::UTC, false);
     let since = moment(&args.since).context("--since")?;
     let until = match &args.until {
         Some(until) => moment(until).context("--until")?.min(now),
@@ -98,32 +100,4 @@ fn print(report: &Report, dry_run: bool) {
     println!("erased, left alone             {}", report.erased);
     println!("not finished, or too fresh     {}", report.unfinished);
     println!("with names that do not read    {}", report.malformed);
-}
-
-/// A day (its midnight in GMT, as Twilio counts) or a moment.
-fn moment(text: &str) -> anyhow::Result<UnixMillis> {
-    if let Ok(time) = text.parse::<jiff::Timestamp>() {
-        return Ok(UnixMillis(time.as_millisecond()));
-    }
-    let day: jiff::civil::Date = text
-        .parse()
-        .ok()
-        .context("is neither a day (2026-11-22) nor a moment (2026-11-22T10:00:00Z)")?;
-    let midnight = day
-        .to_zoned(jiff::tz::TimeZone::UTC)
-        .context("is not a day of the calendar")?;
-    Ok(UnixMillis(midnight.timestamp().as_millisecond()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_period_is_given_in_days_or_moments() {
-        let of = |text: &str| moment(text).ok().map(|moment| moment.0);
-        assert_eq!(of("2026-11-22"), Some(1_795_305_600_000));
-        assert_eq!(of("2026-11-22T10:00:00Z"), Some(1_795_341_600_000));
-        assert_eq!(of("yesterday"), None);
-    }
 }

@@ -11,7 +11,8 @@ use callfold_reconciler::rerun::campaign::{
 use callfold_schema::{Run, Stage};
 use callfold_store::LeadFilter;
 
-use super::leads::{Table, moment};
+use super::leads::Table;
+use super::moment;
 use super::{Access, prepare};
 use crate::cli::{CampaignArgs, ReprocessArgs, ReprocessCommand};
 use crate::up::say;

@@ -27,7 +27,7 @@ use super::Access;
 use super::import::stored_sha256;
 use super::progress::Bar;
 use crate::cli::VerifyArgs;
-use crate::stack::{open_blobs, open_store};
+use crate::stack::{Role, open_blobs, open_store};
 use crate::up::say;
 
 /// How much is held at once: events, and their bytes.
@@ -131,7 +131,7 @@ impl Report {
 /// Verifies.
 pub async fn run(args: VerifyArgs) -> anyhow::Result<ExitCode> {
     let data_dir = super::prepare(&args.data.data_dir)?;
-    let config = super::export::settings(&data_dir)?;
+    let config = super::settings(&data_dir, &[Role::Projector])?;
     let blobs = match args.no_recordings {
         true => None,
         false => Some(open_blobs(&config)?),
