@@ -6,7 +6,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 CARGO ?= cargo
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test bench bench-whisper bench-story lint clean-data
+.PHONY: help run build test bench bench-whisper bench-story bench-erase lint clean-data
 
 help:
 	@echo 'make run         build, start callfold on 127.0.0.1:5000 and play one call to it (ARGS="…" goes to `callfold up`)'
@@ -15,6 +15,7 @@ help:
 	@echo 'make bench       events a second of a rebuild in SQLite and PostgreSQL, beside the bare read and insert (ARGS="--events 1000000")'
 	@echo 'make bench-whisper  words, time and memory of speech recognition beside plain whisper.cpp (20 min; ARGS="--hours 0" leaves the 2 h recording out)'
 	@echo 'make bench-story  the story of the oldest and of the newest call in a stream of 1,000,000 events (ARGS="--events N")'
+	@echo 'make bench-erase  the voice webhook while 1,000 calls are erased, beside what it was before (ARGS="--calls N --rate N")'
 	@echo 'make lint        format, clippy, documentation, dependency rules'
 	@echo 'make clean-data  SURE=yes deletes ./data: the calls, recordings and leads of `make run`'
 
@@ -47,6 +48,10 @@ bench-whisper:
 bench-story:
 	@scripts/setup.sh build
 	$(CARGO) run --release --locked -p callfold --example bench_story -- $(ARGS)
+
+bench-erase:
+	@scripts/setup.sh build
+	$(CARGO) run --release --locked -p callfold --example bench_erase -- $(ARGS)
 
 lint:
 	$(CARGO) fmt --all --check

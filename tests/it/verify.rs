@@ -184,6 +184,16 @@ async fn recordings_that_changed_or_went_are_found() {
     std::fs::write(file(&calls[0]), &audio).unwrap();
     let report = verified(&world).await;
     assert!(report.findings[0].text.contains("bytes, not"), "{report:?}");
+    // A copy that nobody knows, and a file that is no recording.
+    let stray = file(&calls[0]).with_file_name("RE77-0.wav");
+    std::fs::write(&stray, &audio).unwrap();
+    std::fs::write(world.path("recordings").join("notes.txt"), "x").unwrap();
+    let report = verified(&world).await;
+    let strays = report
+        .findings
+        .iter()
+        .filter(|finding| finding.text.ends_with("belongs to no event"));
+    assert_eq!(strays.count(), 2, "{report:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -270,6 +280,9 @@ async fn gaps_that_an_erasure_made_are_explained_by_it() {
     forget_table(&world);
     fold(&world).await;
     assert_ne!(gaps(&verified(&world).await), 0);
+    // What an erasure that says it is done has left is a finding.
+    let recordings = world.path("recordings").join(call.as_str());
+    std::fs::remove_dir_all(recordings).unwrap();
     let done = EraseDone {
         positions,
         events: 7,

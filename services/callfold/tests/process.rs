@@ -576,6 +576,162 @@ async fn an_erased_call_is_proved_to_be_gone() {
     assert!(gone.out.contains("nothing is left"), "{}", gone.out);
 }
 
+/// Re-runs of many calls as an operator asks for them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn campaigns_are_held_compared_and_adopted_from_the_command_line() {
+    const OURS: &str = "+97231111111";
+    let here = Installation::new();
+    let mut up = here.start(&["up", "--listen", "127.0.0.1:0"]);
+    let address = up.ready().await;
+    let token = std::fs::read_to_string(here.data().join("api-token")).unwrap();
+    let api = Api::new(&address, token.trim());
+    let media_port = here.media_port.to_string();
+    for (calls, to) in [("2", OURS), ("1", "+97232222222")] {
+        let played = here
+            .run(&[
+                "simulate",
+                "--calls",
+                calls,
+                "--to",
+                to,
+                "--wait",
+                "--media-port",
+                &media_port,
+            ])
+            .await;
+        assert_eq!(played.code, Some(0), "{played:?}");
+    }
+    api.processed(3).await;
+    let said = async |arguments: &[&str]| {
+        let done = here.run(arguments).await;
+        assert_eq!(done.code, Some(0), "{done:?}");
+        assert!(!done.out.contains("+97250"), "no caller's number: {}", done.out);
+        done.out
+    };
+    let ours = async |what: &str, is_so: &(dyn Fn(&Value) -> bool + Sync)| {
+        wait_for(what, async || {
+            let leads = api.leads("").await;
+            let ours: Vec<Value> = leads.into_iter().filter(|lead| lead["to"] == OURS).collect();
+            (ours.len() == 2 && ours.iter().all(is_so)).then_some(ours)
+        })
+        .await
+    };
+
+    // Counted first, by the number of ours that was called.
+    let count = said(&[
+        "reprocess",
+        "--from",
+        "transcribe",
+        "--number",
+        OURS,
+        "--only-count",
+    ])
+    .await;
+    assert!(
+        count.starts_with("2 calls with ") && count.contains("of work"),
+        "{count}"
+    );
+    let nobody = said(&["reprocess", "--from", "transcribe", "--until", "2001-01-01"]).await;
+    assert!(nobody.starts_with("0 calls"), "{nobody}");
+
+    // Results that are held change nothing that is shown.
+    let begun = said(&[
+        "reprocess",
+        "--from",
+        "transcribe",
+        "--number",
+        OURS,
+        "--engine",
+        "whisper",
+        "--model",
+        "ggml-micro-he",
+        "--hold",
+        "--rate",
+        "100",
+        "--why",
+        "a test",
+    ])
+    .await;
+    let id = begun
+        .split_whitespace()
+        .skip_while(|word| *word != "campaign")
+        .nth(1)
+        .unwrap();
+    let held = ours("results that are held", &|lead| {
+        lead["runs"][0]["state"] == "held"
+    })
+    .await;
+    assert!(
+        held.iter()
+            .all(|lead| lead["run"] == 0 && lead["runs"][0]["campaign"] == id)
+    );
+    let run = held[0]["runs"][0]["run"].as_u64().unwrap();
+    let list = said(&["reprocess", "list"]).await;
+    assert!(
+        list.contains("2 of 2 calls asked for") && list.contains("held"),
+        "{list}"
+    );
+
+    // What a person heard is what both runs are held against.
+    let corrected = &held[0];
+    let recording = corrected["recordings"][0]["recording_sid"].as_str().unwrap();
+    let call = corrected["call_sid"].as_str().unwrap();
+    let text = corrected["transcript"].as_str().unwrap();
+    let answer = api
+        .http
+        .patch(format!("{address}/api/v1/leads/{call}"))
+        .bearer_auth(token.trim())
+        .header("If-Match", "*")
+        .json(&serde_json::json!({ "transcript": { "recording_sid": recording, "text": format!("{text} תודה") } }))
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(answer.status(), 200);
+    let is_corrected = |lead: &Value| lead["call_sid"] != call || lead["revision"] == 1;
+    ours("the correction", &is_corrected).await;
+    let words = text.split_whitespace().count() as u64 + 1;
+    let by_model: Value =
+        serde_json::from_str(&said(&["accuracy", "--by", "model", "--json"]).await).unwrap();
+    assert_eq!(by_model.as_array().unwrap().len(), 1, "{by_model}");
+    let line = &by_model[0];
+    assert_eq!(line["of"], "whisper:ggml-micro-he");
+    assert_eq!(
+        (&line["transcripts"], &line["words"], &line["errors"]),
+        (&2.into(), &(2 * words).into(), &2.into())
+    );
+    for (by, name) in [("engine", "whisper"), ("number", OURS), ("month", "20")] {
+        let table = said(&["accuracy", "--by", by]).await;
+        let line = table.lines().nth(1).unwrap();
+        assert!(line.starts_with(name) && line.contains('%'), "{by}: {table}");
+    }
+
+    // Shown by a rule, and taken back.
+    let adopt = |rule: &'static str| ["adopt", "--campaign", id, "--rule", rule];
+    let adopted = said(&adopt("always")).await;
+    assert!(adopted.starts_with("2 calls changed"), "{adopted}");
+    ours("the run that was chosen", &|lead| lead["run"] == run).await;
+    let again = said(&adopt("always")).await;
+    assert!(again.starts_with("0 calls changed, 2 are left"), "{again}");
+    said(&adopt("revert")).await;
+    ours("the first run", &|lead| lead["run"] == 0).await;
+
+    // One that takes for ever is paused, and given up.
+    let slow = said(&["reprocess", "--from", "summarize", "--rate", "0.01"]).await;
+    let slow = slow
+        .split_whitespace()
+        .skip_while(|word| *word != "campaign")
+        .nth(1)
+        .unwrap();
+    for (order, state) in [("pause", "paused"), ("resume", "running"), ("abort", "aborted")] {
+        let told = said(&["reprocess", order, slow]).await;
+        assert!(told.contains(state), "{order}: {told}");
+    }
+    let refused = here.run(&["reprocess", "resume", slow]).await;
+    assert_eq!(refused.code, Some(1), "{refused:?}");
+    assert!(refused.err.contains("was aborted"), "{refused:?}");
+    assert_eq!(up.stop(Signal::INT).await.code(), Some(0), "{}", up.everything());
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bad_usage_ends_with_64() {
     let here = Installation::new();

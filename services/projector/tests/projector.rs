@@ -12,7 +12,7 @@ use callfold_kit::testing::{TestNats, publish, wait_for};
 use callfold_lead::Status;
 use callfold_projector::ProjectorConfig;
 use callfold_schema::subject::LEAD_CHANGED;
-use callfold_store::{LeadFilter, ReadLeads as _};
+use callfold_store::LeadFilter;
 use futures::StreamExt as _;
 use harness::{GRACE, World, assert_folded, ended, publish_all, ready, started, traffic};
 

@@ -11,10 +11,11 @@ use callfold_kit::testing::{publish, wait_for};
 use callfold_lead::FOLD_VERSION;
 use callfold_projector::{ProjectorConfig, RebuildAnswer, RebuildProgress, RebuildRequest};
 use callfold_schema::subject::{REBUILD, REBUILD_PROGRESS};
-use callfold_store::{DifferenceKind, LeadFilter, ReadLeads as _, ShadowLeads as _, ShadowState};
+use callfold_store::{DifferenceKind, LeadFilter, ShadowState};
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt as _};
-use harness::{GRACE, World, assert_folded, ended, publish_all, started, traffic};
+use harness::{Database, GRACE, World, assert_folded, ended, publish_all, started, traffic};
+use sqlx::{Connection as _, PgConnection, SqliteConnection};
 
 /// Little memory, so that there are several windows.
 fn small() -> ProjectorConfig {
@@ -73,19 +74,40 @@ const REQUEST: RebuildRequest = RebuildRequest::Rebuild {
     accept_differences: false,
 };
 
+/// One row is changed, in SQL that both sorts understand.
 async fn sql(world: &World, statement: &'static str) {
-    let path = world.folder.path().join("leads.db");
-    let pool = sqlx::SqlitePool::connect(&format!("sqlite://{}", path.display()))
-        .await
-        .unwrap();
-    let done = sqlx::query(statement).execute(&pool).await.unwrap();
-    assert_eq!(done.rows_affected(), 1);
-    pool.close().await;
+    let changed = if world.url.starts_with("sqlite:") {
+        let mut connection = SqliteConnection::connect(&world.url).await.unwrap();
+        let done = sqlx::query(statement).execute(&mut connection).await.unwrap();
+        connection.close().await.unwrap();
+        done.rows_affected()
+    } else {
+        let mut connection = PgConnection::connect(&world.url).await.unwrap();
+        let done = sqlx::query(statement).execute(&mut connection).await.unwrap();
+        connection.close().await.unwrap();
+        done.rows_affected()
+    };
+    assert_eq!(changed, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn events_and_reads_go_on_while_the_leads_are_rebuilt() {
-    let world = World::new().await;
+async fn events_and_reads_go_on_while_the_leads_are_rebuilt_on_sqlite() {
+    Box::pin(events_and_reads_go_on_while_the_leads_are_rebuilt(
+        Database::Sqlite,
+    ))
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_and_reads_go_on_while_the_leads_are_rebuilt_on_postgres() {
+    Box::pin(events_and_reads_go_on_while_the_leads_are_rebuilt(
+        Database::Postgres,
+    ))
+    .await;
+}
+
+async fn events_and_reads_go_on_while_the_leads_are_rebuilt(database: Database) {
+    let world = World::on(database).await;
     let mut events = publish_all(&world, traffic(60)).await;
     let running = world.start(&small());
     running.ready().await;
@@ -142,15 +164,30 @@ async fn events_and_reads_go_on_while_the_leads_are_rebuilt() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_planted_difference_is_found_and_refused_until_it_is_accepted() {
-    let world = World::new().await;
+async fn a_planted_difference_is_found_and_refused_until_it_is_accepted_on_sqlite() {
+    Box::pin(a_planted_difference_is_found_and_refused_until_it_is_accepted(
+        Database::Sqlite,
+    ))
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_planted_difference_is_found_and_refused_until_it_is_accepted_on_postgres() {
+    Box::pin(a_planted_difference_is_found_and_refused_until_it_is_accepted(
+        Database::Postgres,
+    ))
+    .await;
+}
+
+async fn a_planted_difference_is_found_and_refused_until_it_is_accepted(database: Database) {
+    let world = World::on(database).await;
     let events = publish_all(&world, traffic(20)).await;
     let running = world.start(&small());
     world.folded_up_to(60).await;
     running.stop().await;
     sql(
         &world,
-        "UPDATE leads SET hash = zeroblob(16), lead = replace(lead, '+97250', '+97259') WHERE call_sid = 'CA007'",
+        "UPDATE leads SET hash = substr(hash, 1, 8), lead = replace(lead, '+97250', '+97259') WHERE call_sid = 'CA007'",
     )
     .await;
     let running = world.start(&small());
@@ -183,8 +220,17 @@ async fn a_planted_difference_is_found_and_refused_until_it_is_accepted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_step_may_fail_and_is_gone_on_with() {
-    let world = World::new().await;
+async fn every_step_may_fail_and_is_gone_on_with_on_sqlite() {
+    Box::pin(every_step_may_fail_and_is_gone_on_with(Database::Sqlite)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_step_may_fail_and_is_gone_on_with_on_postgres() {
+    Box::pin(every_step_may_fail_and_is_gone_on_with(Database::Postgres)).await;
+}
+
+async fn every_step_may_fail_and_is_gone_on_with(database: Database) {
+    let world = World::on(database).await;
     let mut events = publish_all(&world, traffic(20)).await;
     let running = world.start(&small());
     running.ready().await;
@@ -230,8 +276,17 @@ async fn every_step_may_fail_and_is_gone_on_with() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_next_process_goes_on_with_a_rebuild() {
-    let world = World::new().await;
+async fn the_next_process_goes_on_with_a_rebuild_on_sqlite() {
+    Box::pin(the_next_process_goes_on_with_a_rebuild(Database::Sqlite)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_next_process_goes_on_with_a_rebuild_on_postgres() {
+    Box::pin(the_next_process_goes_on_with_a_rebuild(Database::Postgres)).await;
+}
+
+async fn the_next_process_goes_on_with_a_rebuild(database: Database) {
+    let world = World::on(database).await;
     let events = publish_all(&world, traffic(20)).await;
     let running = world.start(&small());
     running.ready().await;
@@ -257,15 +312,30 @@ async fn the_next_process_goes_on_with_a_rebuild() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn leads_of_an_older_fold_serve_until_they_are_rebuilt() {
-    let world = World::new().await;
+async fn leads_of_an_older_fold_serve_until_they_are_rebuilt_on_sqlite() {
+    Box::pin(leads_of_an_older_fold_serve_until_they_are_rebuilt(
+        Database::Sqlite,
+    ))
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn leads_of_an_older_fold_serve_until_they_are_rebuilt_on_postgres() {
+    Box::pin(leads_of_an_older_fold_serve_until_they_are_rebuilt(
+        Database::Postgres,
+    ))
+    .await;
+}
+
+async fn leads_of_an_older_fold_serve_until_they_are_rebuilt(database: Database) {
+    let world = World::on(database).await;
     let events = publish_all(&world, traffic(20)).await;
     let running = world.start(&small());
     world.folded_up_to(60).await;
     running.stop().await;
     sql(
         &world,
-        "UPDATE leads SET hash = zeroblob(16) WHERE call_sid = 'CA007'",
+        "UPDATE leads SET hash = substr(hash, 1, 8) WHERE call_sid = 'CA007'",
     )
     .await;
     sql(&world, "UPDATE projection SET fold_version = fold_version - 1").await;

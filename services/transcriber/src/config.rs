@@ -198,7 +198,8 @@ impl TranscriberConfig {
                     engines.extend(google.map(|google| Arc::new(google) as Arc<dyn Engine>));
                 }
                 EngineName::Whisper => {
-                    let whisper = Whisper::new(self.whisper.clone(), self.options.clone());
+                    let whisper = Whisper::new(self.whisper.clone(), self.options.clone())
+                        .with_folder(self.models.folder.clone());
                     let whisper = Arc::new(whisper);
                     local = Some(Arc::clone(&whisper));
                     engines.push(whisper);

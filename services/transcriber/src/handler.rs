@@ -84,7 +84,8 @@ impl Handler {
         let allowed = Some(&number.engines).filter(|engines| !engines.is_empty());
         let order = allowed.map(|engines| &**engines);
         let wished = self.wished(job, order)?;
-        let order = wished
+        let (engine, model) = wished.map_or((None, None), |(engine, model)| (Some(engine), model));
+        let order = engine
             .as_ref()
             .map_or(order, |engine| Some(std::slice::from_ref(engine)));
         // Before anything is fetched: many may wait here, and look again and again.
@@ -97,6 +98,7 @@ impl Handler {
         let request = Request {
             language: number.spoken_language().map(str::to_owned),
             phrases: Arc::clone(&number.phrases),
+            model,
             lane: job.run.lane(),
             cancel: job.cancel.clone(),
             ..Request::new(Arc::new(self.audio(input).await?))
@@ -114,9 +116,13 @@ impl Handler {
         Ok(transcript(answer, audio_ms, channels, millis(started.elapsed())))
     }
 
-    /// The engine that a re-run was asked for with. One that is not there, may not be asked, or has another model fails this
-    /// run for good: somebody who compares engines is not helped by another one's answer.
-    fn wished(&self, job: &Job, order: Option<&[String]>) -> Result<Option<String>, Outcome> {
+    /// The engine that a re-run was asked for with, and its model. One that is not there, may not be asked, or does not have
+    /// the model fails this run for good: somebody who compares engines is not helped by another one's answer.
+    fn wished(
+        &self,
+        job: &Job,
+        order: Option<&[String]>,
+    ) -> Result<Option<(String, Option<String>)>, Outcome> {
         let Some(request) = &job.request else {
             return Ok(None);
         };
@@ -144,11 +150,11 @@ impl Handler {
             let text = format!("the settings of the number keep its calls from {engine}");
             return refuse(FailureClass::NotAllowed, text);
         }
-        if model.is_some_and(|model| model != found.model()) {
+        if model.is_some_and(|model| !found.may_have(model)) {
             let text = format!("{engine} has the model {}, not the one asked for", found.model());
             return refuse(FailureClass::NotFound, text);
         }
-        Ok(Some(engine.to_owned()))
+        Ok(Some((engine.to_owned(), model.map(str::to_owned))))
     }
 
     /// The recording's samples.

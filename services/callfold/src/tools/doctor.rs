@@ -22,7 +22,6 @@ use callfold_kit::config::{Environment, Mistake, Settings, Source};
 use callfold_kit::telemetry::TelemetryConfig;
 use callfold_kit::{Clock, SystemClock};
 use callfold_transcriber::config::EngineName;
-use url::Url;
 
 use super::Access;
 use crate::cli::DoctorArgs;
@@ -118,8 +117,6 @@ async fn examine(args: &DoctorArgs, data_dir: &Path) -> anyhow::Result<Vec<Check
     let http = callfold_kit::http::client_builder()
         .build()
         .context("could not make an HTTP client")?;
-    let api =
-        Url::parse(callfold_twilio::rest::RestClient::DEFAULT_BASE).context("Twilio's address is no URL")?;
 
     let set: Vec<String> = std::env::vars_os()
         .filter_map(|(name, _)| name.into_string().ok())
@@ -233,7 +230,12 @@ async fn examine(args: &DoctorArgs, data_dir: &Path) -> anyhow::Result<Vec<Check
             Some(speech_api::speech(config.transcriber.openai.clone()).await)
         }
     };
-    let asked_twilio = twilio::checks(&http, api, &config.gateway, reading.is_wrong(&["PUBLIC_URL"]));
+    let asked_twilio = twilio::checks(
+        &http,
+        config.reconciler.api.clone(),
+        &config.gateway,
+        reading.is_wrong(&["PUBLIC_URL"]),
+    );
     let (google, server, (summary, server_time), twilio) =
         tokio::join!(asked_google, asked_server, asked_model, asked_twilio);
     checks.extend(google);

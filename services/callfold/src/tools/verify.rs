@@ -1,7 +1,7 @@
 //! `callfold verify`: reads everything and says what is not as it should be.
 //!
 //! Each event decodes, and its subject says what it says. Positions without an event are explained by erasures.
-//! Each recording is there and has the SHA-256 and size of its event. The lead table has every event, and each row is what
+//! Each recording is there and has the SHA-256 and size of its event; each file belongs to an event. The lead table has every event, and each row is what
 //! the fold makes of the events that the *stream* has, not of those that the table keeps.
 //!
 //! The system may run. What is checked is what was there at the beginning; an erasure at work meanwhile can look like a
@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use callfold_kit::Bus;
-use callfold_kit::blob::Blobs;
+use callfold_kit::blob::{Blobs, key_parts};
 use callfold_kit::bus::StoredEvent;
 use callfold_lead::{FOLD_VERSION, Lead, LeadState, lead_view};
 use callfold_schema::event::RecordingDownloaded;
@@ -193,6 +193,10 @@ pub async fn examine(
     // Up to here the table is compared; `None`: not at all.
     let bound = folded_up_to(leads, &state.identity, state.last, &mut report).await?;
 
+    let strays = match blobs {
+        Some(blobs) => strays(bus, blobs).await?,
+        None => Vec::new(),
+    };
     let mut stream = StreamCheck {
         bus,
         leads,
@@ -234,6 +238,12 @@ pub async fn examine(
         let mut progress = bar("rows", rows);
         check_rows(bus, leads, &mut report, &mut progress).await?;
         progress.end();
+    }
+    for key in strays {
+        // By now whoever wrote it has told of it, or never will.
+        if !is_told_of(bus, &key).await? {
+            report.find(Fault::Recording, format!("file {key} belongs to no event"));
+        }
     }
     Ok(report)
 }
@@ -475,6 +485,46 @@ fn contradiction(record: &Record, message_id: Option<&str>) -> Option<&'static s
         | Event::StageFailed(_) => true,
     };
     (!is_same).then_some("the subject is that of another fact than the event tells")
+}
+
+/// Files that no event tells of yet: a downloader writes the file first. The first 10,000 of them.
+async fn strays(bus: &Bus, blobs: &Blobs) -> anyhow::Result<Vec<String>> {
+    let asked = blobs
+        .keys()
+        .map_err(|error| anyhow::Error::new(error).context("could not list the recordings"))
+        .map_ok(async |key| Ok((!is_told_of(bus, &key).await?).then_some(key)))
+        .try_buffer_unordered(READ_AT_ONCE)
+        .try_filter_map(async |stray| Ok(stray));
+    asked.take(KEPT_MAX).try_collect().await
+}
+
+/// Whether an erasure is at work on the call: it deletes the files.
+async fn is_being_erased(bus: &Bus, call_sid: &CallSid) -> anyhow::Result<bool> {
+    let find = async |kind| {
+        let subject = Subject::new(call_sid.clone(), kind, Key::single());
+        bus.find(&subject).await.context("could not read the stream")
+    };
+    Ok(find(EventKind::CallErased).await?.is_some() && find(EventKind::EraseDone).await?.is_none())
+}
+
+/// Whether an event of the stream names the file, or an erasure is about to delete it.
+async fn is_told_of(bus: &Bus, key: &str) -> anyhow::Result<bool> {
+    let Some((call_sid, recording, run)) = key_parts(key) else {
+        return Ok(false);
+    };
+    if is_being_erased(bus, &call_sid).await? {
+        return Ok(true);
+    }
+    let subject = Subject::new(
+        call_sid,
+        EventKind::RecordingDownloaded,
+        Key::stage(recording, run),
+    );
+    let found = bus.find(&subject).await.context("could not read the stream")?;
+    let record = found.and_then(|event| event.decode().ok());
+    Ok(record.is_some_and(
+        |record| matches!(record.event, Event::RecordingDownloaded(done) if done.blob_key == key),
+    ))
 }
 
 async fn check_recordings(

@@ -235,6 +235,15 @@ impl Blobs {
         keys.await.map_err(|error| BlobError::Read(Box::new(error)))
     }
 
+    /// The keys of everything there is, in no order.
+    pub fn keys(&self) -> BoxStream<'_, Result<String, BlobError>> {
+        self.store
+            .list(None)
+            .map_ok(|meta| meta.location.to_string())
+            .map_err(|error| BlobError::Read(Box::new(error)))
+            .boxed()
+    }
+
     /// Writes, reads and deletes a small file, to find out whether the store works.
     pub async fn check(&self) -> Result<(), BlobError> {
         let key = Path::from("callfold-check");
@@ -248,6 +257,18 @@ impl Blobs {
             .map_err(|e| BlobError::Read(Box::new(e)))?;
         self.delete(key.as_ref()).await
     }
+}
+
+/// Call, recording and run of a recording's key; `None`: it is the key of something else.
+pub fn key_parts(key: &str) -> Option<(CallSid, RecordingSid, Run)> {
+    let (call, name) = key.split_once('/')?;
+    let (recording, run) = name.rsplit_once('.')?.0.rsplit_once('-')?;
+    let run = run.parse().ok().map(Run)?;
+    Some((
+        CallSid::parse(call).ok()?,
+        RecordingSid::parse(recording).ok()?,
+        run,
+    ))
 }
 
 /// The key of a recording: `<call>/<recording>-<run>.<extension>`.

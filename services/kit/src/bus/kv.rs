@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use async_nats::jetstream::kv::{Config, CreateErrorKind, Store};
+use async_nats::jetstream::kv::{Config, CreateErrorKind, Operation, Store, UpdateErrorKind};
 use bytes::Bytes;
 use futures::TryStreamExt;
 
@@ -55,6 +55,31 @@ impl Kv {
     /// The value of a key.
     pub async fn get(&self, key: &str) -> Result<Option<Bytes>, ReadError> {
         self.store.get(key).await.map_err(|error| self.failed(error))
+    }
+
+    /// The value of a key and its revision, by which [`Kv::update`] knows whether it is still the same.
+    pub async fn entry(&self, key: &str) -> Result<Option<(Bytes, u64)>, ReadError> {
+        let entry = self.store.entry(key).await.map_err(|error| self.failed(error))?;
+        Ok(entry
+            .filter(|entry| entry.operation == Operation::Put)
+            .map(|entry| (entry.value, entry.revision)))
+    }
+
+    /// Sets a value where the revision is still the one that was read; the new revision, or `None` when it is not. A
+    /// `revision` of 0: where there is no value.
+    pub async fn update(&self, key: &str, value: Bytes, revision: u64) -> Result<Option<u64>, ReadError> {
+        if revision == 0 {
+            return match self.store.create(key, value).await {
+                Ok(revision) => Ok(Some(revision)),
+                Err(error) if error.kind() == CreateErrorKind::AlreadyExists => Ok(None),
+                Err(error) => Err(self.failed(error)),
+            };
+        }
+        match self.store.update(key, value, revision).await {
+            Ok(revision) => Ok(Some(revision)),
+            Err(error) if error.kind() == UpdateErrorKind::WrongLastRevision => Ok(None),
+            Err(error) => Err(self.failed(error)),
+        }
     }
 
     /// Sets a value.

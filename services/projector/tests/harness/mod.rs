@@ -13,16 +13,30 @@ use callfold_lead::{Lead, LeadState, lead_view};
 use callfold_projector::{Deps, ProjectorConfig, start};
 use callfold_schema::event::{CallEnded, CallStarted, Caller, RecordingReady};
 use callfold_schema::{CallSid, Key, NewEvent, Record, RecordingSid, UnixMillis};
+use callfold_store::testing::TestPostgres;
 use callfold_store::{
     BackendError, Batch, Claim, Comparison, ReadLeads, Shadow, ShadowLeads, StoreError, WriteLeads,
 };
+use callfold_store_postgres::PostgresStore;
 use callfold_store_sqlite::SqliteStore;
 
 pub(crate) const GRACE: Duration = Duration::from_secs(20);
 
+/// A database of either sort.
+pub(crate) trait Store: ReadLeads + WriteLeads {}
+
+impl<T: ReadLeads + WriteLeads> Store for T {}
+
+/// Which one.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Database {
+    Sqlite,
+    Postgres,
+}
+
 /// A database that can be made to fail: the next calls of `apply` before, or after, they do their work; or everything.
 pub(crate) struct Faulty {
-    pub(crate) store: SqliteStore,
+    pub(crate) store: Arc<dyn Store>,
     pub(crate) fail_before: AtomicU32,
     pub(crate) fail_after: AtomicU32,
     pub(crate) fail_all: AtomicU32,
@@ -150,6 +164,8 @@ pub(crate) struct World {
     pub(crate) bus: Bus,
     pub(crate) faulty: Arc<Faulty>,
     pub(crate) folder: tempfile::TempDir,
+    /// The address of the database.
+    pub(crate) url: String,
 }
 
 /// One running projector.
@@ -161,10 +177,24 @@ pub(crate) struct Running {
 
 impl World {
     pub(crate) async fn new() -> Self {
+        Self::on(Database::Sqlite).await
+    }
+
+    pub(crate) async fn on(database: Database) -> Self {
         let nats = TestNats::start().await;
         let bus = nats.bus().await;
         let folder = tempfile::tempdir().unwrap();
-        let store = SqliteStore::open(&folder.path().join("leads.db")).await.unwrap();
+        let (store, url): (Arc<dyn Store>, String) = match database {
+            Database::Sqlite => {
+                let path = folder.path().join("leads.db");
+                let store = SqliteStore::open(&path).await.unwrap();
+                (Arc::new(store), format!("sqlite://{}", path.display()))
+            }
+            Database::Postgres => {
+                let url = TestPostgres::shared().fresh_database();
+                (Arc::new(PostgresStore::connect(&url).await.unwrap()), url)
+            }
+        };
         let faulty = Faulty {
             store,
             fail_before: AtomicU32::new(0),
@@ -178,6 +208,7 @@ impl World {
             bus,
             faulty: Arc::new(faulty),
             folder,
+            url,
         }
     }
 

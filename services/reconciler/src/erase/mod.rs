@@ -9,7 +9,8 @@
 //! 3. files go, by name and by folder, then the recordings at Twilio;
 //! 4. the events go, one by one, their places overwritten. Last but for the note, because they are what names the rest:
 //!    an erasure that is interrupted anywhere before finds its way again from the first step;
-//! 5. `erase_done` notes the positions, and the tombstone's message is answered.
+//! 5. `erase_done` notes the positions. Twenty minutes later all of it is done once more, for files whose writer was
+//!    killed before it could tell of them, and the tombstone's message is answered.
 //!
 //! **Late events.** `late.rs` reads the stream behind its own note: an event of an erased call is deleted when it comes,
 //! with what it names. Tombstones stand before late events in the stream, so none is missed; what came before the reading

@@ -28,6 +28,9 @@ const TABLE_PAUSE: Duration = Duration::from_millis(250);
 /// The pause after a failure, times the delivery, up to the bound.
 const RETRY: Duration = Duration::from_secs(2);
 const RETRY_MAX: Duration = Duration::from_secs(300);
+/// When an erased call is looked at once more. A downloader that is killed between the file and its event leaves a file that
+/// no late event tells of: by then it has ended, one way or the other.
+const SECOND_LOOK: Duration = Duration::from_secs(20 * 60);
 /// How long a publish may take.
 const PUBLISH_WAIT: Duration = Duration::from_secs(5);
 /// How long after the last erasure of several the database is cleaned up.
@@ -52,8 +55,10 @@ pub fn run(eraser: Eraser, part: Part, lifecycle: &Lifecycle) {
 
 /// What became of one tombstone.
 enum Erased {
-    /// Nothing is left.
+    /// Nothing is left, and the note of it is new.
     Done,
+    /// Nothing was left before, or came after it.
+    DoneBefore,
     /// The lead table does not know everything yet.
     TableBehind,
 }
@@ -123,8 +128,12 @@ async fn work(eraser: &Eraser, through: u64, piece: &Piece, stop: &CancellationT
         }
     };
     match erased {
-        Some(Ok(Erased::Done)) => {
+        Some(Ok(Erased::DoneBefore)) => {
             answer(piece.done().await);
+            return true;
+        }
+        Some(Ok(Erased::Done)) => {
+            answer(piece.again_after(SECOND_LOOK).await);
             eraser.metrics.count(CounterName::CallsErased, &[]);
             tracing::info!(call.id = %call_sid, "nothing is left of call {call_sid}");
             return true;
@@ -194,7 +203,8 @@ impl Eraser {
         let cause = callfold_schema::Subject::new(call_sid.clone(), EventKind::CallErased, Key::single());
         event.envelope.cause = Some(cause.message_id());
         match self.bus.publish(&event, PUBLISH_WAIT).await {
-            Ok(Published::Recorded { .. } | Published::AlreadyRecorded) => Ok(Erased::Done),
+            Ok(Published::Recorded { .. }) => Ok(Erased::Done),
+            Ok(Published::AlreadyRecorded) => Ok(Erased::DoneBefore),
             Err(error) => Err(EraseError::Publish(error)),
         }
     }

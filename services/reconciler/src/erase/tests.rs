@@ -10,7 +10,7 @@ use callfold_kit::clock::TestClock;
 use callfold_kit::lifecycle::Lifecycle;
 use callfold_kit::numbers::{Book, NumberSettings};
 use callfold_kit::testing::{TestNats, TestServer, all_events, publish, wait_for};
-use callfold_schema::event::{CallEnded, RecordingDownloaded, RecordingReady};
+use callfold_schema::event::{CallEnded, EraseDone, RecordingDownloaded, RecordingReady};
 use callfold_schema::{PhoneNumber, Run, Subject};
 use callfold_twilio::AuthToken;
 use callfold_twilio::testing::{Quirk, Recording, RestDouble};
@@ -334,6 +334,35 @@ async fn an_erasure_that_was_interrupted_anywhere_comes_to_its_end() {
         );
     }
     assert!(world.double.recording_sids().is_empty());
+    stop(running).await;
+}
+
+#[tokio::test]
+async fn a_file_whose_writer_was_killed_goes_at_the_second_look() {
+    let world = World::new().await;
+    let call = world.call(1).await;
+    erase(&world.bus, &call).await;
+    // As it is twenty minutes later: all is done, and a downloader had left a file that no event names.
+    let note = EraseDone {
+        positions: vec![PositionRange { first: 1, last: 3 }],
+        events: 3,
+        blobs: 1,
+        twilio: TwilioErasure::NotAsked,
+    };
+    let note = NewEvent::new(call.clone(), Key::single(), UnixMillis(NOW), note);
+    publish(&world.bus, &note).await;
+    world.file(&call, 91).await;
+    let running = start(world.eraser(Vec::new()));
+    wait_for("the file to go", async || {
+        world
+            .blobs()
+            .keys_of(&call, 10)
+            .await
+            .unwrap()
+            .is_empty()
+            .then_some(())
+    })
+    .await;
     stop(running).await;
 }
 

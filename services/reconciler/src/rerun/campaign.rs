@@ -1,7 +1,7 @@
 //! A campaign: one re-run of many calls, kept in the bucket `campaigns`.
 //!
 //! - `<id>`: what is asked for and what a person wants of it (go on, pause, stop). Written by people's tools.
-//! - `<id>_progress`: how far it is. Written by the runner alone, so that nobody overwrites anybody.
+//! - `<id>_progress`: how far it is. Written by one runner at a time, which holds the campaign while it does.
 //! - `<id>_<part>`: whom it is about, [`PART_TARGETS`] calls each. Written before the campaign itself and never again.
 //!
 //! All calls of a campaign share one run number, minted when it is made. So the request of a call has one subject, and asking
@@ -19,6 +19,10 @@ use serde::{Deserialize, Serialize};
 pub const PART_TARGETS: usize = 500;
 /// Most calls of one campaign.
 pub const TARGETS_MAX: usize = 1_000_000;
+/// How many campaigns are kept; the oldest ones that are over are forgotten when new ones come.
+pub const KEPT_MAX: usize = 200;
+/// How long a runner has a campaign after it last noted how far it is, in milliseconds.
+const HOLD_MS: i64 = 10_000;
 /// The fastest rate, in calls a second.
 pub const RATE_MAX: f64 = 1_000.0;
 
@@ -91,6 +95,19 @@ pub struct Progress {
     pub requested: u64,
     /// Whether all were.
     pub done: bool,
+    /// Who asks: another one leaves the campaign alone until `held_until`.
+    #[serde(default)]
+    pub runner: u64,
+    /// Until when it is that one's. In the past: nobody's.
+    #[serde(default)]
+    pub held_until: UnixMillis,
+}
+
+/// The right to go on with a campaign, renewed with each note of how far it is.
+#[derive(Debug)]
+pub struct Hold {
+    revision: u64,
+    runner: u64,
 }
 
 /// One call of a campaign.
@@ -151,7 +168,8 @@ impl Campaigns {
         Ok(Self { bucket })
     }
 
-    /// Keeps a new campaign. Its calls are there before it is, so that a runner never sees half of them.
+    /// Keeps a new campaign, and forgets the oldest of more than [`KEPT_MAX`]. Its calls are there before it is, so that a
+    /// runner never sees half of them.
     ///
     /// # Errors
     /// See [`CampaignError`].
@@ -161,7 +179,7 @@ impl Campaigns {
         }
         let value = serde_json::to_vec(campaign).map_err(CampaignError::Entry)?;
         match self.bucket.create(&campaign.id, value.into()).await {
-            Ok(true) => Ok(()),
+            Ok(true) => self.forget_old().await,
             Ok(false) => Err(CampaignError::Taken),
             Err(error) => Err(CampaignError::Bucket(error)),
         }
@@ -212,12 +230,104 @@ impl Campaigns {
         Ok(self.read(&progress_key(id)).await?.unwrap_or_default())
     }
 
-    /// Says how far it is.
+    /// Takes a campaign on for 10 s; `None`: another runner has it, or it is done.
     ///
     /// # Errors
     /// See [`CampaignError`].
-    pub async fn set_progress(&self, id: &str, progress: &Progress) -> Result<(), CampaignError> {
-        self.put(&progress_key(id), progress).await
+    pub async fn take(
+        &self,
+        id: &str,
+        runner: u64,
+        now: UnixMillis,
+    ) -> Result<Option<(Progress, Hold)>, CampaignError> {
+        let entry = self.bucket.entry(&progress_key(id)).await;
+        let (progress, revision) = match entry.map_err(CampaignError::Bucket)? {
+            Some((value, revision)) => {
+                let progress: Progress = serde_json::from_slice(&value).map_err(CampaignError::Entry)?;
+                (progress, revision)
+            }
+            None => (Progress::default(), 0),
+        };
+        if progress.done || (progress.runner != runner && progress.held_until > now) {
+            return Ok(None);
+        }
+        let mut hold = Hold { revision, runner };
+        let is_taken = self.note(id, &mut hold, &progress, now).await?;
+        Ok(is_taken.then_some((progress, hold)))
+    }
+
+    /// Says how far it is, and holds it for another 10 s; `false`: another runner has it by now.
+    ///
+    /// # Errors
+    /// See [`CampaignError`].
+    pub async fn note(
+        &self,
+        id: &str,
+        hold: &mut Hold,
+        progress: &Progress,
+        now: UnixMillis,
+    ) -> Result<bool, CampaignError> {
+        self.write(id, hold, progress, UnixMillis(now.0.saturating_add(HOLD_MS)))
+            .await
+    }
+
+    /// As [`Campaigns::note`], and lets it go.
+    ///
+    /// # Errors
+    /// See [`CampaignError`].
+    pub async fn let_go(&self, id: &str, mut hold: Hold, progress: &Progress) -> Result<(), CampaignError> {
+        // Where another one has it, that one knows better.
+        self.write(id, &mut hold, progress, UnixMillis::default())
+            .await
+            .map(drop)
+    }
+
+    async fn write(
+        &self,
+        id: &str,
+        hold: &mut Hold,
+        progress: &Progress,
+        held_until: UnixMillis,
+    ) -> Result<bool, CampaignError> {
+        let progress = Progress {
+            runner: hold.runner,
+            held_until,
+            ..*progress
+        };
+        let value = serde_json::to_vec(&progress).map_err(CampaignError::Entry)?;
+        let written = self
+            .bucket
+            .update(&progress_key(id), value.into(), hold.revision)
+            .await
+            .map_err(CampaignError::Bucket)?;
+        if let Some(revision) = written {
+            hold.revision = revision;
+        }
+        Ok(written.is_some())
+    }
+
+    /// Forgets the oldest campaigns that are over, so that [`KEPT_MAX`] stay.
+    async fn forget_old(&self) -> Result<(), CampaignError> {
+        let campaigns = self.list().await?;
+        let mut surplus = campaigns.len().saturating_sub(KEPT_MAX);
+        for campaign in campaigns {
+            if surplus == 0 {
+                break;
+            }
+            if campaign.wish != Wish::Aborted && !self.progress(&campaign.id).await?.done {
+                continue;
+            }
+            surplus -= 1;
+            // The campaign itself last: a half of it is forgotten at the next time.
+            let parts = usize::try_from(campaign.total)
+                .unwrap_or(usize::MAX)
+                .div_ceil(PART_TARGETS);
+            let keys = (0..parts).map(|part| part_key(&campaign.id, part));
+            for key in keys.chain([progress_key(&campaign.id), campaign.id.clone()]) {
+                self.bucket.remove(&key).await.map_err(CampaignError::Bucket)?;
+            }
+        }
+        Ok(())
     }
 
     /// The calls of one part, from 0.

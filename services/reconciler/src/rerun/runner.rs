@@ -1,7 +1,7 @@
 //! Asks for the calls of campaigns, one campaign at a time, the oldest first, at its rate.
 //!
 //! **A kill** loses the progress of a second at most: those calls are asked for again under the same keys, which changes
-//! nothing. Two runners do the same twice, at twice the rate, for the same reason without harm.
+//! nothing. A campaign has one runner at a time, for its rate; the next one takes it on 10 s after the last one's note.
 
 use std::time::Duration;
 
@@ -10,9 +10,10 @@ use callfold_kit::lifecycle::BoxError;
 use callfold_kit::stage::StageDeps;
 use callfold_kit::{Bus, chain};
 use callfold_schema::{Key, NewEvent};
+use rand::RngExt as _;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use super::campaign::{Campaign, CampaignError, Campaigns, PART_TARGETS, Progress, RATE_MAX, Wish};
+use super::campaign::{Campaign, CampaignError, Campaigns, Hold, PART_TARGETS, Progress, RATE_MAX, Wish};
 
 /// How often it is looked what people want, and noted how far a campaign is.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -36,6 +37,7 @@ pub async fn run_campaigns(bus: Bus, deps: StageDeps) -> Result<(), BoxError> {
     let mut look = interval(LOOK_EVERY);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut campaigns: Option<Campaigns> = None;
+    let runner: u64 = rand::rng().random();
     loop {
         // Both arms may be dropped without harm.
         tokio::select! {
@@ -48,8 +50,14 @@ pub async fn run_campaigns(bus: Bus, deps: StageDeps) -> Result<(), BoxError> {
                 None => Campaigns::open(&bus).await?,
             };
             campaigns = Some(opened.clone());
-            if let Some((campaign, progress)) = next(&opened).await? {
-                advance(&bus, &deps, &opened, &campaign, progress).await?;
+            for campaign in opened.list().await? {
+                if campaign.wish != Wish::Running {
+                    continue;
+                }
+                if let Some((progress, hold)) = opened.take(&campaign.id, runner, deps.clock.now()).await? {
+                    advance(&bus, &deps, &opened, &campaign, progress, hold).await?;
+                    break;
+                }
             }
             Ok::<(), RunError>(())
         }
@@ -64,19 +72,6 @@ pub async fn run_campaigns(bus: Bus, deps: StageDeps) -> Result<(), BoxError> {
     }
 }
 
-/// The oldest campaign that is to go on.
-async fn next(campaigns: &Campaigns) -> Result<Option<(Campaign, Progress)>, CampaignError> {
-    for campaign in campaigns.list().await? {
-        if campaign.wish == Wish::Running {
-            let progress = campaigns.progress(&campaign.id).await?;
-            if !progress.done {
-                return Ok(Some((campaign, progress)));
-            }
-        }
-    }
-    Ok(None)
-}
-
 /// Asks for calls until the campaign is done, somebody wants otherwise, or the soft stop.
 async fn advance(
     bus: &Bus,
@@ -84,6 +79,7 @@ async fn advance(
     campaigns: &Campaigns,
     campaign: &Campaign,
     mut progress: Progress,
+    mut hold: Hold,
 ) -> Result<(), RunError> {
     let id = &campaign.id;
     let rate = if campaign.rate.is_finite() {
@@ -106,14 +102,14 @@ async fn advance(
         let target = part.1.get(cursor % PART_TARGETS).cloned();
         let Some(target) = target.filter(|_| progress.requested < campaign.total) else {
             progress.done = true;
-            campaigns.set_progress(id, &progress).await?;
+            campaigns.let_go(id, hold, &progress).await?;
             tracing::info!(campaign = %id, calls = progress.requested, "all calls of campaign {id} are asked for");
             return Ok(());
         };
         // Both arms may be dropped without harm.
         tokio::select! {
             () = deps.soft.cancelled() => {
-                campaigns.set_progress(id, &progress).await?;
+                campaigns.let_go(id, hold, &progress).await?;
                 return Ok(());
             }
             _ = pace.tick() => {}
@@ -128,7 +124,7 @@ async fn advance(
         match bus.publish(&event, PUBLISH_WAIT).await {
             Ok(_) => {}
             Err(error) if error.is_transient() => {
-                campaigns.set_progress(id, &progress).await?;
+                campaigns.let_go(id, hold, &progress).await?;
                 return Err(RunError::Publish(error));
             }
             Err(error) => {
@@ -138,12 +134,12 @@ async fn advance(
         progress.requested += 1;
         if looked.elapsed() >= LOOK_EVERY {
             looked = Instant::now();
-            campaigns.set_progress(id, &progress).await?;
-            if campaigns
-                .get(id)
-                .await?
-                .is_none_or(|now| now.wish != Wish::Running)
-            {
+            if !campaigns.note(id, &mut hold, &progress, deps.clock.now()).await? {
+                return Ok(());
+            }
+            let now = campaigns.get(id).await?;
+            if now.is_none_or(|now| now.wish != Wish::Running) {
+                campaigns.let_go(id, hold, &progress).await?;
                 return Ok(());
             }
         }

@@ -21,7 +21,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::campaign::{Campaign, Campaigns, Progress, Target, Wish};
+use super::campaign::{Campaign, Campaigns, KEPT_MAX, Progress, Target, Wish};
 use super::{run_campaigns, run_starter};
 
 const RUN: Run = Run(1_795_341_600_000_123);
@@ -302,14 +302,58 @@ async fn a_campaign_survives_a_kill_and_asks_for_each_call_once() {
         (first.campaign.as_deref(), first.hold, first.run),
         (Some("c1"), true, RUN)
     );
-    assert_eq!(
-        campaigns.progress("c1").await.unwrap(),
-        Progress {
-            requested: 620,
-            done: true
-        }
-    );
+    let progress = campaigns.progress("c1").await.unwrap();
+    assert_eq!((progress.requested, progress.done), (620, true));
     runner.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_campaign_has_one_runner_until_that_one_is_silent() {
+    let nats = TestNats::start().await;
+    let bus = nats.bus().await;
+    let campaigns = Campaigns::open(&bus).await.unwrap();
+    campaigns
+        .create(&campaign("c1", 5, 1.0), &targets(5))
+        .await
+        .unwrap();
+    let at = |s: i64| UnixMillis(1_795_341_600_000 + s * 1_000);
+    let take = async |runner, now| campaigns.take("c1", runner, now).await.unwrap();
+    let (mut progress, mut first) = take(1, at(0)).await.unwrap();
+    progress.requested = 2;
+    assert!(take(2, at(9)).await.is_none());
+    assert!(campaigns.note("c1", &mut first, &progress, at(9)).await.unwrap());
+    assert!(take(2, at(18)).await.is_none());
+    // Silent for longer than it may be: the next one goes on where it was, and it finds out.
+    let (taken, second) = take(2, at(20)).await.unwrap();
+    assert_eq!(taken.requested, 2);
+    assert!(!campaigns.note("c1", &mut first, &progress, at(20)).await.unwrap());
+    // Let go, it is anybody's at once; and nobody's when it is done.
+    campaigns.let_go("c1", second, &taken).await.unwrap();
+    let (progress, third) = take(3, at(20)).await.unwrap();
+    let done = Progress {
+        done: true,
+        ..progress
+    };
+    campaigns.let_go("c1", third, &done).await.unwrap();
+    assert!(take(1, at(100)).await.is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_oldest_campaigns_that_are_over_are_forgotten() {
+    let nats = TestNats::start().await;
+    let bus = nats.bus().await;
+    let campaigns = Campaigns::open(&bus).await.unwrap();
+    for n in 0..=KEPT_MAX {
+        let mut old = campaign(&format!("c{n:04}"), 1, 1.0);
+        old.wish = if n == 0 { Wish::Paused } else { Wish::Aborted };
+        campaigns.create(&old, &targets(1)).await.unwrap();
+    }
+    let kept = campaigns.list().await.unwrap();
+    assert_eq!(kept.len(), KEPT_MAX);
+    // The first one may yet be gone on with.
+    assert_eq!((kept[0].id.as_str(), kept[1].id.as_str()), ("c0000", "c0002"));
+    assert!(campaigns.part("c0001", 0).await.unwrap().is_empty());
+    assert_eq!(campaigns.part("c0002", 0).await.unwrap().len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

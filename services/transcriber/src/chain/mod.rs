@@ -425,7 +425,7 @@ impl<'a> Round<'a> {
             };
             self.next_start = now + self.share;
             self.asked.push(Entry {
-                model: link.engine.model(),
+                model: self.model(link),
                 link,
                 started: now,
                 deadline,
@@ -446,10 +446,15 @@ impl<'a> Round<'a> {
         self.not_asked(link, now, FailureClass::Timeout, text, Hope::Again(None));
     }
 
+    /// The model that is asked for.
+    fn model(&self, link: &Link) -> String {
+        self.request.model.clone().unwrap_or_else(|| link.engine.model())
+    }
+
     fn not_asked(&mut self, link: &'a Link, now: Instant, class: FailureClass, text: String, hope: Hope) {
         self.asked.push(Entry {
+            model: self.model(link),
             link,
-            model: link.engine.model(),
             started: now,
             deadline: None,
             stage: EntryStage::Failed {
@@ -667,10 +672,19 @@ enum Verdict {
     None,
 }
 
-/// What a failure says about the recording, and about the engine.
-fn judge(error: &EngineError) -> (FailureClass, Verdict, Hope) {
+/// What a failure says about the recording, and about the engine. `is_wished`: a re-run asked for a model by name, and that
+/// the engine does not have it, or may not use it, says nothing about the model that it uses for all others.
+fn judge(error: &EngineError, is_wished: bool) -> (FailureClass, Verdict, Hope) {
     use FailureClass as Class;
     match error {
+        EngineError::Rejected {
+            class: class @ (Class::NotFound | Class::Refused | Class::NotAllowed),
+            ..
+        }
+        | EngineError::Unavailable {
+            class: class @ (Class::NotFound | Class::Refused | Class::NotAllowed),
+            ..
+        } if is_wished => (*class, Verdict::Answered, Hope::Never),
         EngineError::Unavailable { class, after, .. } => {
             let verdict = match class {
                 Class::Storage | Class::Internal => Verdict::None,

@@ -35,7 +35,7 @@ use google_cloud_speech_v2::model::{
 use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
-use super::{Engine, EngineError, Recognised, Request};
+use super::{Engine, EngineError, Recognised, Request, is_model_name};
 use crate::audio::Audio16k;
 use crate::speech::{Piece, audible_plan, is_silent};
 use answer::Heard;
@@ -125,11 +125,11 @@ impl Google {
         Err(offer::explained(found))
     }
 
-    fn recognition(&self, language: &str, phrases: &[String]) -> RecognitionConfig {
+    fn recognition(&self, model: &str, language: &str, phrases: &[String]) -> RecognitionConfig {
         let config = RecognitionConfig::new()
             .set_auto_decoding_config(AutoDetectDecodingConfig::new())
             .set_language_codes([language])
-            .set_model(&self.config.model)
+            .set_model(model)
             .set_features(RecognitionFeatures::new().set_enable_automatic_punctuation(true));
         let phrases = self.phrases(phrases);
         if phrases.is_empty() {
@@ -158,8 +158,10 @@ impl Google {
             audio,
             language,
             phrases,
+            model,
             ..
         } = request;
+        let model = model.unwrap_or_else(|| self.config.model.clone());
         let language = language
             .as_deref()
             .map_or(self.config.language.as_str(), google_language);
@@ -167,7 +169,7 @@ impl Google {
         let call = Call {
             client: self.client().await?.clone(),
             recognizer: format!("{}/recognizers/_", self.place()),
-            config: self.recognition(language, &phrases),
+            config: self.recognition(&model, language, &phrases),
             timeout: self.config.request_timeout,
             clock: Arc::clone(&self.clock),
             audio,
@@ -185,7 +187,7 @@ impl Google {
         segments.sort_by_key(|segment| (segment.start_ms, segment.channel));
         Ok(Recognised {
             language: told.unwrap_or_else(|| domain_language(language).to_owned()),
-            model: self.config.model.clone(),
+            model,
             pieces: cut,
             segments,
         })
@@ -200,6 +202,11 @@ impl Engine for Google {
 
     fn model(&self) -> String {
         self.config.model.clone()
+    }
+
+    /// The service knows more models than the one that is configured, and refuses those that it does not know.
+    fn may_have(&self, model: &str) -> bool {
+        is_model_name(model)
     }
 
     /// Refuses what the service says it cannot do. When it cannot be asked now, that is logged and no failure.

@@ -15,6 +15,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::audio::Audio16k;
 
+/// Longest name of a model that is sent to a provider.
+const MODEL_NAME_BYTES_MAX: usize = 128;
+
 mod abort;
 pub mod google;
 pub mod openai;
@@ -29,6 +32,8 @@ pub struct Request {
     pub language: Option<String>,
     /// Names and words to expect, for engines that can be told.
     pub phrases: Arc<[String]>,
+    /// The model that a re-run was asked for with, one that [`Engine::may_have`]; `None`: the engine's own.
+    pub model: Option<String>,
     /// Re-runs give way to new calls where engines have to wait for their turn.
     pub lane: Lane,
     /// Cancelled when the answer is no longer wanted.
@@ -42,6 +47,7 @@ impl Request {
             audio,
             language: None,
             phrases: Arc::default(),
+            model: None,
             lane: Lane::New,
             cancel: CancellationToken::new(),
         }
@@ -55,6 +61,7 @@ impl fmt::Debug for Request {
             .field("audio_ms", &self.audio.duration_ms())
             .field("language", &self.language)
             .field("phrases", &self.phrases.len())
+            .field("model", &self.model)
             .field("lane", &self.lane)
             .finish_non_exhaustive()
     }
@@ -68,6 +75,12 @@ pub trait Engine: Send + Sync {
 
     /// The model it uses now: `ggml-micro-he`. The one that answered stands in [`Recognised::model`].
     fn model(&self) -> String;
+
+    /// Whether it is worth asking it for this model. One that it turns out not to have is an error of
+    /// [`Engine::transcribe`] that fails this recording and nothing else.
+    fn may_have(&self, model: &str) -> bool {
+        model == self.model()
+    }
 
     /// Whether this is the demonstration model, which knows a few words only and of which people are warned.
     fn is_demonstration(&self) -> bool {
@@ -159,6 +172,12 @@ impl Recognised {
             .collect::<Vec<_>>()
             .join(" ")
     }
+}
+
+/// Whether a model's name may be sent to a provider: what names of models are made of, and no more.
+fn is_model_name(name: &str) -> bool {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.:/@".contains(c);
+    !name.is_empty() && name.len() <= MODEL_NAME_BYTES_MAX && name.chars().all(is_plain)
 }
 
 /// The cause kept behind an [`EngineError`].

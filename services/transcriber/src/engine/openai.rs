@@ -24,7 +24,7 @@ use reqwest::{Client, RequestBuilder};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-use super::{Cause, Engine, EngineError, Recognised, RecognisedSegment, Request};
+use super::{Cause, Engine, EngineError, Recognised, RecognisedSegment, Request, is_model_name};
 use crate::audio::{Audio16k, SAMPLE_RATE_HZ};
 use crate::filter;
 use crate::speech::{Piece, Plan, audible_plan, is_silent};
@@ -70,6 +70,14 @@ pub struct SpeechApi {
     plain: AtomicBool,
 }
 
+/// What all pieces of a recording are asked with.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    model: &'a str,
+    language: &'a str,
+    prompt: Option<&'a str>,
+}
+
 impl SpeechApi {
     /// Opens no connection.
     ///
@@ -107,6 +115,7 @@ impl SpeechApi {
             .as_deref()
             .map_or_else(|| self.config.language.clone(), iso_639_1);
         let prompt = prompt(&request.phrases);
+        let model = request.model.as_deref().unwrap_or(&self.config.model);
         let (audio, piece_max) = (Arc::clone(&request.audio), self.config.piece_max);
         // Whatever ends this future ends looking for speech.
         let stop = CancellationToken::new();
@@ -119,7 +128,11 @@ impl SpeechApi {
             .max();
         let mut heard: Vec<(usize, Vec<RecognisedSegment>)> = iter(pieces.into_iter().enumerate())
             .map(|(at, piece)| {
-                let (language, prompt) = (language.as_str(), prompt.as_deref());
+                let asked = Asked {
+                    model,
+                    language: language.as_str(),
+                    prompt: prompt.as_deref(),
+                };
                 let span = Span {
                     channel: piece.channel,
                     start_ms: piece.start_ms(),
@@ -127,9 +140,7 @@ impl SpeechApi {
                     is_doubtful: is_doubtful(piece.channel),
                 };
                 async move {
-                    let segments = self
-                        .hear_piece(&request.audio, piece, span, language, prompt)
-                        .await?;
+                    let segments = self.hear_piece(&request.audio, piece, span, asked).await?;
                     Ok::<_, EngineError>((at, segments))
                 }
             })
@@ -153,7 +164,7 @@ impl SpeechApi {
         segments.sort_by_key(|segment| (segment.start_ms, segment.channel));
         Ok(Recognised {
             language,
-            model: self.config.model.clone(),
+            model: model.to_owned(),
             pieces: count
                 .and_then(|count| u32::try_from(count).ok())
                 .unwrap_or(0)
@@ -167,8 +178,7 @@ impl SpeechApi {
         audio: &Arc<Audio16k>,
         piece: Piece,
         span: Span,
-        language: &str,
-        prompt: Option<&str>,
+        asked: Asked<'_>,
     ) -> Result<Vec<RecognisedSegment>, EngineError> {
         let audio = Arc::clone(audio);
         let wav = blocking(move || {
@@ -180,7 +190,7 @@ impl SpeechApi {
         let Some(wav) = wav.await?.map(Bytes::from) else {
             return Ok(Vec::new());
         };
-        let ask = |verbose| self.ask(wav.clone(), verbose, language, prompt);
+        let ask = |verbose| self.ask(wav.clone(), verbose, asked);
         let body = if self.plain.load(Ordering::Relaxed) {
             ask(false).await?
         } else {
@@ -204,20 +214,14 @@ impl SpeechApi {
     }
 
     /// Sends one piece and reads the answer whole.
-    async fn ask(
-        &self,
-        wav: Bytes,
-        verbose: bool,
-        language: &str,
-        prompt: Option<&str>,
-    ) -> Result<Vec<u8>, Refusal> {
+    async fn ask(&self, wav: Bytes, verbose: bool, asked: Asked<'_>) -> Result<Vec<u8>, Refusal> {
         let format = if verbose { "verbose_json" } else { "json" };
         let mut form = Form::new()
-            .text("model", self.config.model.clone())
-            .text("language", language.to_owned())
+            .text("model", asked.model.to_owned())
+            .text("language", asked.language.to_owned())
             .text("response_format", format)
             .text("temperature", "0");
-        if let Some(prompt) = prompt {
+        if let Some(prompt) = asked.prompt {
             form = form.text("prompt", prompt.to_owned());
         }
         let length = wav.len() as u64;
@@ -290,6 +294,11 @@ impl Engine for SpeechApi {
 
     fn model(&self) -> String {
         self.config.model.clone()
+    }
+
+    /// Servers know more models than the one that is configured, and refuse those that they do not know.
+    fn may_have(&self, model: &str) -> bool {
+        is_model_name(model)
     }
 
     async fn prepare(&self) -> Result<(), EngineError> {

@@ -19,11 +19,13 @@ use std::{fmt, io};
 
 use async_trait::async_trait;
 use callfold_schema::event::FailureClass;
+use tokio::time::Instant;
 
 use super::abort::Abort;
 use super::{Cause, Engine, EngineError, Recognised, RecognisedSegment, Request};
 use crate::audio::{Audio16k, SAMPLE_RATE_HZ};
 use crate::filter;
+use crate::model_choice::{FileKind, models};
 use crate::speech::{self, Plan};
 
 mod decode;
@@ -43,6 +45,11 @@ use vad::VadSource;
 const PIECE_MAX: Duration = Duration::from_secs(28);
 /// Most threads and workers that a setting may ask for.
 const PARALLEL_MAX: usize = 256;
+
+/// How long a model that a re-run was asked for with is kept behind its last recording: a campaign has the next one at once.
+const ASIDE_IDLE: Duration = Duration::from_secs(60);
+/// Most names of models in an error's text.
+const MODELS_LISTED_MAX: usize = 10;
 
 /// How whisper.cpp is run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,6 +93,10 @@ pub struct Whisper {
     /// What it was told to use: loaded, or to be loaded when it is needed.
     wanted: Mutex<Option<ModelSource>>,
     model: Mutex<Option<Arc<Model>>>,
+    /// Where other models are, for re-runs that are asked for with one.
+    folder: Option<PathBuf>,
+    /// The one that such a re-run was asked for with.
+    aside: Arc<Mutex<Option<Aside>>>,
     vad: Mutex<Option<Arc<VadSource>>>,
     /// Held while a model is loaded: one at a time.
     loading: tokio::sync::Mutex<()>,
@@ -109,10 +120,18 @@ impl Whisper {
             pool: Pool::new(options.workers.get().min(PARALLEL_MAX)),
             wanted: Mutex::new(source.into()),
             model: Mutex::new(None),
+            folder: None,
+            aside: Arc::default(),
             vad: Mutex::new(None),
             loading: tokio::sync::Mutex::new(()),
             options,
         }
+    }
+
+    /// With a folder of models that re-runs may ask for by name.
+    #[must_use]
+    pub fn with_folder(self, folder: Option<PathBuf>) -> Self {
+        Self { folder, ..self }
     }
 
     /// With a model that tells where somebody speaks (silero, in whisper.cpp's format). One that cannot be loaded is
@@ -185,6 +204,75 @@ impl Whisper {
         Ok(Some(model))
     }
 
+    /// The model of this name, which a re-run was asked for with: the one in use, or one of the folder, which is loaded beside
+    /// it and freed when no recording has asked for it for [`ASIDE_IDLE`]. There is one such at a time.
+    async fn named(&self, name: &str) -> Result<Arc<Model>, EngineError> {
+        if self.model() == name
+            && let Some(model) = self.loaded().await?
+        {
+            return Ok(model);
+        }
+        let source = self.find(name).await?;
+        let _loading = self.loading.lock().await;
+        let known = lock(&self.aside)
+            .as_ref()
+            .filter(|aside| aside.source == source)
+            .map(|aside| Arc::clone(&aside.model));
+        let model = match known {
+            Some(model) => model,
+            None => {
+                // Never three at once: what the one before is still needed for keeps it until then.
+                *lock(&self.aside) = None;
+                self.load(source.clone()).await?
+            }
+        };
+        *lock(&self.aside) = Some(Aside {
+            source,
+            model: Arc::clone(&model),
+            used: Instant::now(),
+        });
+        let aside = Arc::clone(&self.aside);
+        tokio::spawn(async move {
+            tokio::time::sleep(ASIDE_IDLE).await;
+            lock(&aside).take_if(|aside| aside.used.elapsed() >= ASIDE_IDLE);
+        });
+        Ok(model)
+    }
+
+    /// The file of this name in the folder.
+    async fn find(&self, name: &str) -> Result<ModelSource, EngineError> {
+        let (name, folder) = (name.to_owned(), self.folder.clone());
+        let look = move || {
+            if name == DEMO_MODEL_NAME {
+                return Ok(ModelSource::Demo);
+            }
+            let Some(folder) = folder else {
+                return Err(no_such_model(Vec::new()));
+            };
+            let mut sources: Vec<ModelSource> = models(&folder)
+                .map_err(|source| EngineError::Unavailable {
+                    class: FailureClass::Storage,
+                    text: "the folder for models cannot be read".to_owned(),
+                    after: None,
+                    source: Some(source.into()),
+                })?
+                .into_iter()
+                .filter(|(path, _)| matches!(FileKind::of(path), Ok(FileKind::Speech)))
+                .map(|(path, _)| ModelSource::File(path))
+                .collect();
+            sources.sort_by_key(ModelSource::model_name);
+            match sources.iter().position(|source| source.model_name() == name) {
+                Some(found) => Ok(sources.swap_remove(found)),
+                None => Err(no_such_model(
+                    sources.iter().map(ModelSource::model_name).collect(),
+                )),
+            }
+        };
+        tokio::task::spawn_blocking(look)
+            .await
+            .map_err(|source| worker_lost(source.into()))?
+    }
+
     /// Runs one job, and stops it when this future is dropped or the request is cancelled.
     async fn run(&self, request: Request, abort: Arc<Abort>) -> Result<Recognised, EngineError> {
         let cancel = request.cancel.clone();
@@ -198,7 +286,10 @@ impl Whisper {
     }
 
     async fn recognise(&self, request: Request, abort: Arc<Abort>) -> Result<Recognised, EngineError> {
-        let model = self.loaded().await?.ok_or_else(no_model)?;
+        let model = match &request.model {
+            Some(name) => self.named(name).await?,
+            None => self.loaded().await?.ok_or_else(no_model)?,
+        };
         let vad = lock(&self.vad).clone();
         let mut options = self.options.clone();
         if let Some(language) = request.language.as_deref().and_then(known_language) {
@@ -296,6 +387,11 @@ impl Engine for Whisper {
             .map_or_else(|| "none".to_owned(), |source| source.model_name())
     }
 
+    /// Which models are in the folder is looked at when one is needed.
+    fn may_have(&self, model: &str) -> bool {
+        self.folder.is_some() || model == self.model()
+    }
+
     fn is_demonstration(&self) -> bool {
         self.source() == Some(ModelSource::Demo)
     }
@@ -318,12 +414,37 @@ impl Engine for Whisper {
     }
 }
 
+/// A model beside the one in use.
+struct Aside {
+    source: ModelSource,
+    model: Arc<Model>,
+    used: Instant,
+}
+
 /// Raises the flag when the one who waits goes away.
 struct RaiseOnDrop(Arc<Abort>);
 
 impl Drop for RaiseOnDrop {
     fn drop(&mut self) {
         self.0.raise();
+    }
+}
+
+/// `there`: the names of those that are.
+fn no_such_model(there: Vec<String>) -> EngineError {
+    let text = if there.is_empty() {
+        "the folder for models does not hold the one that was asked for".to_owned()
+    } else {
+        let listed = there.iter().take(MODELS_LISTED_MAX).map(String::as_str);
+        format!(
+            "the folder for models does not hold the one that was asked for, but {}",
+            listed.collect::<Vec<_>>().join(", ")
+        )
+    };
+    EngineError::Rejected {
+        class: FailureClass::NotFound,
+        text,
+        source: None,
     }
 }
 

@@ -241,6 +241,50 @@ async fn a_re_run_asks_the_engine_that_was_asked_for_and_no_other() {
 }
 
 #[tokio::test]
+async fn a_re_run_may_ask_for_another_model_of_the_folder() {
+    let setup = Setup::new();
+    setup.store_sample("CA1/RE1-0.mp3", "message-1.mp3").await;
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(
+        folder.path().join("ggml-other.bin"),
+        include_bytes!("../../assets/ggml-micro-he.bin"),
+    )
+    .unwrap();
+    std::fs::write(folder.path().join("ggml-torn.bin"), b"lmgg").unwrap();
+    let engine = Whisper::new(ModelSource::Demo, WhisperOptions::default())
+        .with_folder(Some(folder.path().to_owned()));
+    let handler = setup.handler(vec![Arc::new(engine)]);
+    let input = || downloaded("CA1/RE1-0.mp3");
+    for model in ["ggml-other", "ggml-micro-he", "ggml-other"] {
+        let outcome = handler
+            .handle(&again(input(), Some("whisper"), Some(model)))
+            .await;
+        let Outcome::Done(event) = outcome else {
+            panic!("{outcome:?}");
+        };
+        let Event::TranscriptReady(transcript) = *event else {
+            panic!("another event")
+        };
+        assert_eq!(
+            (transcript.model.as_str(), transcript.text.is_empty()),
+            (model, false)
+        );
+    }
+    for model in ["ggml-torn", "../ggml-other", "large"] {
+        match handler
+            .handle(&again(input(), Some("whisper"), Some(model)))
+            .await
+        {
+            Outcome::Reject(failure) => {
+                assert_eq!(failure.class, FailureClass::NotFound);
+                assert!(failure.text.contains("but ggml-other"), "{}", failure.text);
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_silent_recording_is_a_transcript_without_text() {
     let setup = Setup::new();
     setup.store_sample("s.wav", "silence.wav").await;
