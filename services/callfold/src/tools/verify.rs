@@ -512,19 +512,14 @@ async fn is_told_of(bus: &Bus, key: &str) -> anyhow::Result<bool> {
     let Some((call_sid, recording, run)) = key_parts(key) else {
         return Ok(false);
     };
-    if is_being_erased(bus, &call_sid).await? {
-        return Ok(true);
-    }
-    let subject = Subject::new(
-        call_sid,
-        EventKind::RecordingDownloaded,
-        Key::stage(recording, run),
-    );
+    let (kind, stage) = (EventKind::RecordingDownloaded, Key::stage(recording, run));
+    let subject = Subject::new(call_sid.clone(), kind, stage);
     let found = bus.find(&subject).await.context("could not read the stream")?;
     let record = found.and_then(|event| event.decode().ok());
-    Ok(record.is_some_and(
+    let is_named = record.is_some_and(
         |record| matches!(record.event, Event::RecordingDownloaded(done) if done.blob_key == key),
-    ))
+    );
+    Ok(is_named || is_being_erased(bus, &call_sid).await?)
 }
 
 async fn check_recordings(

@@ -178,7 +178,7 @@ impl Chain {
                 return Ok(());
             };
             let (Some(breaker), (FailureClass::Credentials, Verdict::Failed(blow), _)) =
-                (&link.breaker, judge(&error))
+                (&link.breaker, judge(&error, false))
             else {
                 return Err(error);
             };
@@ -494,7 +494,7 @@ impl<'a> Round<'a> {
 
     /// Notes a failure.
     fn failed(&mut self, index: usize, error: EngineError) {
-        let (class, verdict, hope) = judge(&error);
+        let (class, verdict, hope) = judge(&error, self.request.model.is_some());
         let text = match &error {
             // Nobody asked it to: those that were asked to are not heard any more.
             EngineError::Cancelled => "it stopped without an answer".to_owned(),

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::engine::whisper::{ModelSource, Whisper, WhisperOptions};
-use crate::engine::{Engine, EngineError, Recognised, RecognisedSegment};
+use crate::engine::{Engine, EngineError, Recognised, RecognisedSegment, Request};
 use crate::wer::word_error_rate;
 use crate::{Deps, TranscriberConfig, build_with};
 
@@ -238,6 +238,54 @@ async fn a_re_run_asks_the_engine_that_was_asked_for_and_no_other() {
         Arc::make_mut(request).from = Stage::Summarize;
     }
     assert!(matches!(handler.handle(&other).await, Outcome::Done(_)));
+}
+
+#[tokio::test]
+async fn a_model_that_the_engine_does_not_have_fails_its_run_and_rests_nothing() {
+    /// Knows one model.
+    struct Picky;
+    #[async_trait]
+    impl Engine for Picky {
+        fn name(&self) -> &str {
+            "picky"
+        }
+        fn model(&self) -> String {
+            "own".to_owned()
+        }
+        fn may_have(&self, _: &str) -> bool {
+            true
+        }
+        async fn transcribe(&self, request: Request) -> Result<Recognised, EngineError> {
+            match request.model {
+                None => Ok(Recognised {
+                    language: "he".to_owned(),
+                    model: self.model(),
+                    pieces: 1,
+                    segments: Vec::new(),
+                }),
+                Some(_) => Err(EngineError::Unavailable {
+                    class: FailureClass::NotFound,
+                    text: "there is no such model".to_owned(),
+                    after: None,
+                    source: None,
+                }),
+            }
+        }
+    }
+    let setup = Setup::new();
+    setup.store_sample("CA1/RE1-0.mp3", "message-1.mp3").await;
+    let handler = setup.handler(vec![Arc::new(Picky)]);
+    let input = || downloaded("CA1/RE1-0.mp3");
+    for _ in 0..10 {
+        let outcome = handler
+            .handle(&again(input(), Some("picky"), Some("other")))
+            .await;
+        assert!(
+            matches!(&outcome, Outcome::Reject(failure) if failure.class == FailureClass::NotFound),
+            "{outcome:?}"
+        );
+    }
+    assert!(matches!(handler.handle(&job(input())).await, Outcome::Done(_)));
 }
 
 #[tokio::test]
