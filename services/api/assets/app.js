@@ -1,11 +1,21 @@
 // callfold: keeps the page up to date. Everything works without it, by loading the page again.
+//
+// Other scripts of a page (card.js) stand behind this one and find their tools in `callfold`:
+//   words        the texts and numbers on the body
+//   put          a value into the `{}` of a text
+//   fragment     fetches a part of a page from the server
+//   gathered     makes `work` run soon, once at a time
+//   sent         what the server sent for a part, by element; `remember` fills it for everything below an element
+//   tick         writes the times below the document anew
+//   onLead       a function that is called with the notice of every lead that changed ({call_sid, status, position})
+//   onStale      a function that is called when anything may have been missed
+//   card         set by card.js: { current(), open(sid) }
 "use strict";
 (() => {
   const words = document.body.dataset;
   if (!words.position) return; // sign-in and error pages stand still
 
   const list = document.querySelector("[data-list]");
-  const pane = document.querySelector("[data-pane]");
   const pill = document.querySelector("[data-pill]");
   const offline = document.querySelector("[data-offline]");
   const wide = matchMedia("(min-width: 64rem)");
@@ -18,6 +28,12 @@
   const remember = (root) => {
     for (const part of root.querySelectorAll("[data-part], [data-row]")) sent.set(part, part.outerHTML);
   };
+
+  const callfold = window.callfold = { words, put, sent, remember, card: null };
+  const leadListeners = [], staleListeners = [];
+  callfold.onLead = (listener) => leadListeners.push(listener);
+  callfold.onStale = (listener) => staleListeners.push(listener);
+  const stale = () => { for (const listener of staleListeners) listener(); };
 
   // Times ---------------------------------------------------------------------------------------------------------
   const tick = () => {
@@ -59,6 +75,8 @@
     };
     return () => { timer ??= setTimeout(run, delay); };
   };
+
+  Object.assign(callfold, { tick, fragment, gathered });
 
   // Queue ---------------------------------------------------------------------------------------------------------
   const PAGE = 50; // rows that the server sends at most
@@ -127,6 +145,15 @@
     markCurrent();
     tick();
   };
+  // The row of the lead that is open beside the list.
+  const markCurrent = () => {
+    const sid = callfold.card?.current();
+    for (const row of list?.querySelectorAll("[data-row]") ?? []) {
+      const link = row.querySelector("a");
+      if (row.dataset.row === sid) link.setAttribute("aria-current", "true"); else link.removeAttribute("aria-current");
+    }
+  };
+  callfold.markCurrent = markCurrent;
   const refreshListSoon = gathered(refreshList, 150);
   pill?.addEventListener("click", () => {
     reveal = true;
@@ -134,68 +161,27 @@
     refreshListSoon();
   });
 
-  // Card ----------------------------------------------------------------------------------------------------------
-  const current = () => pane?.querySelector("[data-sid]")?.dataset.sid;
-  const markCurrent = () => {
-    const sid = current();
-    for (const row of list?.querySelectorAll("[data-row]") ?? []) {
-      const link = row.querySelector("a");
-      if (row.dataset.row === sid) link.setAttribute("aria-current", "true"); else link.removeAttribute("aria-current");
-    }
-  };
-
-  const refreshCard = async () => {
-    const sid = current();
-    if (!sid) return;
-    const fresh = (await fragment("/leads/" + encodeURIComponent(sid) + "/card")).querySelector("[data-sid]");
-    const card = pane.querySelector("[data-sid]");
-    if (!fresh || card.dataset.sid !== fresh.dataset.sid) return; // another card was opened in the meantime
-    const old = new Map([...card.querySelectorAll("[data-part]")].map((part) => [part.dataset.part, part]));
-    let before = null;
-    for (const part of [...fresh.querySelectorAll("[data-part]")]) {
-      const html = part.outerHTML;
-      const there = old.get(part.dataset.part);
-      old.delete(part.dataset.part);
-      if (there && sent.get(there) === html) { before = there; continue; } // an unchanged player goes on playing
-      sent.set(part, html);
-      if (there) {
-        const focused = there.contains(document.activeElement) ? document.activeElement.id : "";
-        there.replaceWith(part);
-        if (focused) document.getElementById(focused)?.focus();
-      } else if (before) { before.after(part); } else { card.prepend(part); }
-      before = part;
-    }
-    for (const gone of old.values()) gone.remove();
-    document.title = fresh.dataset.title;
-    tick();
-  };
-  const refreshCardSoon = gathered(refreshCard, 50);
-
-  const open = async (sid) => {
-    pane.replaceChildren(await fragment("/leads/" + encodeURIComponent(sid) + "/card"));
-    remember(pane);
-    document.title = pane.querySelector("[data-sid]").dataset.title;
-    window.scrollTo({ top: 0 });
-    markCurrent();
-    tick();
-  };
   list?.addEventListener("click", async (event) => {
     const link = event.target.closest("a");
-    if (!link || !wide.matches || event.button || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return;
+    if (!link || !callfold.card || !wide.matches) return;
+    if (event.button || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return;
     event.preventDefault();
     try {
-      await open(link.closest("[data-row]").dataset.row);
+      await callfold.card.open(link.closest("[data-row]").dataset.row);
       history.pushState(null, "", link.href);
+      markCurrent();
     } catch { location.href = link.href; }
   });
   addEventListener("popstate", () => location.reload());
+  callfold.onLead(refreshListSoon);
+  callfold.onStale(refreshListSoon);
 
   // Live ----------------------------------------------------------------------------------------------------------
   let last = words.position, source = null, lost = null;
   const say = (visible) => {
     if (!visible) { offline.hidden = true; return; }
     if (!offline.hidden) return;
-    const time = new Date().toLocaleTimeString("he-IL", { hour: "2-digit", minute: "2-digit", timeZone: words.zone });
+    const time = new Date().toLocaleTimeString(document.documentElement.lang === "he" ? "he-IL" : "en-GB", { hour: "2-digit", minute: "2-digit", timeZone: words.zone });
     offline.textContent = put(words.noConnection, time);
     offline.hidden = false;
   };
@@ -205,30 +191,29 @@
     source.addEventListener("open", () => { clearTimeout(lost); lost = null; say(false); });
     source.addEventListener("lead", (event) => {
       last = event.lastEventId || last;
-      refreshListSoon();
-      if (JSON.parse(event.data).call_sid === current()) refreshCardSoon();
+      const notice = JSON.parse(event.data);
+      for (const listener of leadListeners) listener(notice);
     });
     source.addEventListener("error", () => {
       lost ??= setTimeout(() => say(true), 3000);
       if (source.readyState !== EventSource.CLOSED) return; // else the browser tries again by itself
-      setTimeout(() => { refreshListSoon(); refreshCardSoon(); connect(); }, 5000);
+      setTimeout(() => { stale(); connect(); }, 5000);
     });
   };
 
   remember(document);
-  markCurrent();
   tick();
   setInterval(tick, 1000);
-  connect();
+  // When the other scripts of the page are there as well.
+  document.addEventListener("DOMContentLoaded", () => { markCurrent(); connect(); });
   addEventListener("pageshow", (event) => {
-    if (event.persisted) { connect(); refreshListSoon(); refreshCardSoon(); } // back from the browser's memory
+    if (event.persisted) { connect(); stale(); } // back from the browser's memory
   });
   // "Today" is another day after midnight.
   let day = new Date().getDate();
   setInterval(() => {
     if (new Date().getDate() === day) return;
     day = new Date().getDate();
-    refreshListSoon();
-    refreshCardSoon();
+    stale();
   }, 60000);
 })();

@@ -119,14 +119,14 @@ pub(crate) fn day_and_time(moment: UnixMillis, now: UnixMillis, zone: &TimeZone,
     let (then, now) = (zoned(moment, zone), zoned(now, zone));
     let time = format!("{:02}:{:02}", then.hour(), then.minute());
     if then.date() == now.date() {
-        return format!("{} {time}", words.today);
+        return format!("{} {time}", words.time.today);
     }
     if now
         .date()
         .yesterday()
         .is_ok_and(|yesterday| yesterday == then.date())
     {
-        return format!("{} {time}", words.yesterday);
+        return format!("{} {time}", words.time.yesterday);
     }
     format!("{}.{}.{}", then.day(), then.month(), then.year())
 }
@@ -154,7 +154,7 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 
     use super::*;
-    use crate::words::HEBREW;
+    use crate::words::Language;
 
     fn pretty(text: &str) -> String {
         phone(&PhoneNumber::from(text))
@@ -239,7 +239,7 @@ mod tests {
         let at = |text: &str| UnixMillis::parse_rfc3339(text).unwrap();
         // 00:30 in Jerusalem; in UTC it is still the day before.
         let now = at("2026-11-21T22:30:00Z");
-        let say = |text: &str| day_and_time(at(text), now, &zone, &HEBREW);
+        let say = |text: &str| day_and_time(at(text), now, &zone, Language::Hebrew.words());
         assert_eq!(say("2026-11-21T22:05:00Z"), "היום 00:05");
         assert_eq!(say("2026-11-21T21:59:00Z"), "אתמול 23:59");
         assert_eq!(say("2026-11-20T12:00:00Z"), "20.11.2026");
@@ -247,7 +247,7 @@ mod tests {
         // Nothing that an event may hold makes it panic.
         for odd in [i64::MIN, -1, 0, i64::MAX] {
             full(UnixMillis(odd), &zone);
-            day_and_time(UnixMillis(odd), UnixMillis(odd), &zone, &HEBREW);
+            day_and_time(UnixMillis(odd), UnixMillis(odd), &zone, Language::Hebrew.words());
         }
     }
 }

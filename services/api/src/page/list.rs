@@ -7,7 +7,7 @@ use callfold_lead::Status;
 use callfold_store::LeadFilter;
 
 use super::row::RowView;
-use super::{Frame, html};
+use super::{Frame, Viewer, html};
 use crate::app::{App, AppState};
 use crate::error::ApiError;
 use crate::query::ListQuery;
@@ -71,11 +71,11 @@ fn address(path: &str, filter: &LeadFilter, cursor: Option<&str>) -> String {
 
 fn chips(filter: &LeadFilter, w: &Words) -> Vec<ChipView> {
     let choices: [(&'static str, &[Status]); 5] = [
-        (w.filter_all, &[]),
-        (w.filter_processed, &[Status::Processed]),
-        (w.filter_running, RUNNING),
-        (w.filter_no_message, &[Status::NoMessage]),
-        (w.filter_failed, &[Status::Failed]),
+        (w.queue.filter_all, &[]),
+        (w.queue.filter_processed, &[Status::Processed]),
+        (w.queue.filter_running, RUNNING),
+        (w.queue.filter_no_message, &[Status::NoMessage]),
+        (w.queue.filter_failed, &[Status::Failed]),
     ];
     choices
         .into_iter()
@@ -126,10 +126,14 @@ struct RowsFragment {
 }
 
 /// `GET /`
-pub(crate) async fn list(State(app): State<App>, RawQuery(query): RawQuery) -> Result<Response, ApiError> {
+pub(crate) async fn list(
+    State(app): State<App>,
+    viewer: Viewer,
+    RawQuery(query): RawQuery,
+) -> Result<Response, ApiError> {
     let query = ListQuery::parse(query.as_deref(), &app.timezone)?;
     // Before the rows: what changes in between is told again, which is harmless.
-    let f = Frame::live(&app, app.position().await?);
+    let f = Frame::live(&app, &viewer, app.position().await?);
     let q = read_queue(&app, &query, &f).await?;
     Ok(html(&ListPage { f, q })?.into_response())
 }
@@ -137,10 +141,11 @@ pub(crate) async fn list(State(app): State<App>, RawQuery(query): RawQuery) -> R
 /// `GET /fragments/list`: the rows alone, for live updates.
 pub(crate) async fn fragment(
     State(app): State<App>,
+    viewer: Viewer,
     RawQuery(query): RawQuery,
 ) -> Result<Response, ApiError> {
     let query = ListQuery::parse(query.as_deref(), &app.timezone)?;
-    let f = Frame::still(&app);
+    let f = Frame::still(&app, &viewer);
     let q = read_queue(&app, &query, &f).await?;
     Ok(html(&RowsFragment { f, q })?.into_response())
 }

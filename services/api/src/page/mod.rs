@@ -8,7 +8,7 @@ mod row;
 mod state;
 
 pub(crate) use card::{detail, fragment as card_fragment};
-pub(crate) use frame::Frame;
+pub(crate) use frame::{Frame, Viewer};
 pub(crate) use list::{fragment as list_fragment, list};
 pub(crate) use message::as_page;
 

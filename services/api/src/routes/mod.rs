@@ -1,6 +1,7 @@
 //! Every path, in one list: the router is made of it, and a test holds the description against it.
 
 pub(crate) mod events;
+mod language;
 pub(crate) mod leads;
 pub(crate) mod openapi;
 pub(crate) mod signin;
@@ -81,6 +82,7 @@ pub(crate) fn router(app: App) -> Router {
     let pages = with(page_routes())
         .route_layer(signed_in)
         .route("/signin", get(signin::show).post(signin::sign_in))
+        .route("/language", post(language::choose))
         .method_not_allowed_fallback(method_not_allowed)
         .route_layer(own_forms)
         .fallback(no_such_path)
