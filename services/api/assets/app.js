@@ -53,11 +53,15 @@
   };
 
   // Fragments -----------------------------------------------------------------------------------------------------
-  const fragment = async (url) => {
-    const answer = await fetch(url, { credentials: "same-origin", cache: "no-store", redirect: "error" });
+  // With `known`, a Map of address to tag, the answer is null when the server has nothing else than before.
+  const fragment = async (url, known = null) => {
+    const headers = known?.has(url) ? { "If-None-Match": known.get(url) } : {};
+    const answer = await fetch(url, { headers, credentials: "same-origin", cache: "no-store", redirect: "error" });
+    if (answer.status === 304) return null;
     if (answer.status === 401) { location.reload(); }
     if (!answer.ok) throw new Error("fragment " + answer.status);
     const template = document.createElement("template");
+    if (known && answer.headers.has("ETag")) { known.clear(); known.set(url, answer.headers.get("ETag")); }
     template.innerHTML = await answer.text(); // our own server's templates, in which everything is escaped
     return template.content;
   };
@@ -97,9 +101,23 @@
     scroller.style.overflowAnchor = "";
   };
 
+  const trouble = document.querySelector("[data-trouble]"), said = document.querySelector("[data-said]");
+  const badge = document.querySelector("[data-count]");
+  const tags = new Map();
   const refreshList = async () => {
     if (!list || queue.offsetParent === null && getComputedStyle(queue).display === "none") return;
-    const fresh = [...(await fragment(list.dataset.list)).querySelectorAll("[data-row]")];
+    let part;
+    try { part = await fragment(list.dataset.list, reveal ? null : tags); }
+    catch (error) { trouble.hidden = !navigator.onLine || !offline.hidden; throw error; }
+    trouble.hidden = true;
+    if (!part) return;
+    const told = part.querySelector("[data-list]").dataset;
+    if (badge) {
+      badge.hidden = !told.unread;
+      badge.firstElementChild.textContent = told.unread;
+      badge.lastElementChild.textContent = told.unreadWords;
+    }
+    const fresh = [...part.querySelectorAll("[data-row]")];
     const known = new Map([...list.querySelectorAll("[data-row]")].map((row) => [row.dataset.row, row]));
     // A page that is not full ends the list; behind a full one there are older rows, of which it says nothing.
     const received = (row) => Number(row.querySelector("[data-when]").dataset.when);
@@ -117,6 +135,7 @@
         if (sent.get(old) !== html) {
           sent.set(old, html);
           const link = old.querySelector("a");
+          link.href = row.querySelector("a").href;
           link.replaceChildren(...row.querySelector("a").childNodes);
         }
         before = old;
@@ -142,6 +161,7 @@
     reveal = false;
     pill.hidden = waiting === 0;
     pill.textContent = put(words.newLeads, waiting);
+    if (added.length || waiting) said.textContent = put(words.newLeads, added.length + waiting);
     markCurrent();
     tick();
   };
@@ -166,15 +186,98 @@
     if (!link || !callfold.card || !wide.matches) return;
     if (event.button || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return;
     event.preventDefault();
+    const pane = document.querySelector("[data-pane]");
+    pane.setAttribute("aria-busy", "true");
     try {
       await callfold.card.open(link.closest("[data-row]").dataset.row);
       history.pushState(null, "", link.href);
       markCurrent();
-    } catch { location.href = link.href; }
+    } catch { location.href = link.href; } finally { pane.removeAttribute("aria-busy"); }
   });
   addEventListener("popstate", () => location.reload());
   callfold.onLead(refreshListSoon);
   callfold.onStale(refreshListSoon);
+
+  // Keys ----------------------------------------------------------------------------------------------------------
+  const keys = document.querySelector("[data-keys]");
+  const showKeys = () => { if (!keys.open) keys.showModal(); };
+  const move = (step) => {
+    const links = [...list.querySelectorAll("[data-row] a")];
+    if (!links.length) return;
+    const open = links.findIndex((link) => link.hasAttribute("aria-current"));
+    const at = links.indexOf(document.activeElement);
+    const from = at >= 0 ? at : open;
+    const next = from < 0 ? (step > 0 ? 0 : links.length - 1) : Math.min(links.length - 1, Math.max(0, from + step));
+    links[next].focus();
+  };
+  const inList = () => list && (list.contains(document.activeElement) || document.activeElement === document.body);
+  addEventListener("keydown", (event) => {
+    if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || keys?.open) return;
+    if (event.target.closest("input, textarea, select, audio, [contenteditable]")) return;
+    if (!list || queue.offsetParent === null && getComputedStyle(queue).display === "none") return;
+    // By the key's place as well: with a Hebrew layout the key j writes another letter.
+    const letter = (code, name) => event.key === name || event.code === code && !event.shiftKey;
+    if (letter("KeyJ", "j") || event.key === "ArrowDown" && inList()) move(1);
+    else if (letter("KeyK", "k") || event.key === "ArrowUp" && inList()) move(-1);
+    else if (event.key === "?") showKeys();
+    else if (event.key === "/" || event.code === "Slash" && !event.shiftKey) document.getElementById("q")?.focus();
+    else return;
+    event.preventDefault();
+  });
+  const keysButton = document.querySelector("[data-keys-open]");
+  if (keysButton && keys) {
+    keysButton.hidden = false;
+    keysButton.addEventListener("click", () => { menu.open = false; showKeys(); });
+  }
+
+  // Menu: closes as menus do.
+  const menu = document.querySelector("[data-menu]");
+  addEventListener("click", (event) => { if (menu?.open && !menu.contains(event.target)) menu.open = false; });
+  menu?.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape") return;
+    menu.open = false;
+    menu.querySelector("summary").focus();
+  });
+
+  // Sound: off until a person switches it on, in this browser. ------------------------------------------------------
+  const SOUND = "callfold_sound";
+  const soundButton = document.querySelector("[data-sound]");
+  const stored = () => { try { return localStorage.getItem(SOUND) === "on"; } catch { return false; } };
+  let sound = stored(), audio = null;
+  const ring = () => {
+    audio ??= new AudioContext();
+    audio.resume(); // a browser lets a page sound only after a person touched it
+    for (const [start, hertz] of [[0, 660], [.16, 880]]) {
+      const tone = audio.createOscillator(), loud = audio.createGain(), at = audio.currentTime + start;
+      tone.frequency.value = hertz;
+      loud.gain.setValueAtTime(0, at);
+      loud.gain.linearRampToValueAtTime(.15, at + .02);
+      loud.gain.exponentialRampToValueAtTime(.001, at + .3);
+      tone.connect(loud).connect(audio.destination);
+      tone.start(at);
+      tone.stop(at + .32);
+    }
+    document.documentElement.dataset.rang = Number(document.documentElement.dataset.rang ?? 0) + 1;
+  };
+  if (soundButton && "AudioContext" in window) {
+    soundButton.hidden = false;
+    soundButton.setAttribute("aria-pressed", sound);
+    soundButton.addEventListener("click", () => {
+      sound = !sound;
+      soundButton.setAttribute("aria-pressed", sound);
+      try { localStorage.setItem(SOUND, sound ? "on" : "off"); } catch { /* for this page only, then */ }
+      if (sound) ring();
+    });
+  }
+  // A call is told at each of its steps, and rings once; one that is over is no new one.
+  const RUNG_MAX = 500, RUNNING = new Set(["new", "recording", "recorded", "downloaded", "transcribed"]);
+  const rung = new Set();
+  callfold.onLead((notice) => {
+    if (rung.has(notice.call_sid) || !RUNNING.has(notice.status)) return;
+    if (rung.size >= RUNG_MAX) rung.delete(rung.values().next().value);
+    rung.add(notice.call_sid);
+    if (sound && !list?.querySelector("[data-row='" + CSS.escape(notice.call_sid) + "']")) ring();
+  });
 
   // Live ----------------------------------------------------------------------------------------------------------
   let last = words.position, source = null, lost = null;

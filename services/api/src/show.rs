@@ -143,6 +143,16 @@ pub(crate) fn full(moment: UnixMillis, zone: &TimeZone) -> String {
     )
 }
 
+/// `2026-11-22 14:05:12`: what a spreadsheet reads as a moment and puts in order.
+pub(crate) fn sortable(moment: UnixMillis, zone: &TimeZone) -> String {
+    format!("{} {}", day(moment, zone), clock(moment, zone))
+}
+
+/// `2026-11-22`.
+pub(crate) fn day(moment: UnixMillis, zone: &TimeZone) -> String {
+    zoned(moment, zone).date().to_string()
+}
+
 /// `12:04:05`.
 pub(crate) fn clock(moment: UnixMillis, zone: &TimeZone) -> String {
     let then = zoned(moment, zone);
@@ -244,6 +254,7 @@ mod tests {
         assert_eq!(say("2026-11-21T21:59:00Z"), "אתמול 23:59");
         assert_eq!(say("2026-11-20T12:00:00Z"), "20.11.2026");
         assert_eq!(full(at("2026-11-20T12:00:05Z"), &zone), "20.11.2026 14:00:05");
+        assert_eq!(sortable(at("2026-11-20T22:00:05Z"), &zone), "2026-11-21 00:00:05");
         // Nothing that an event may hold makes it panic.
         for odd in [i64::MIN, -1, 0, i64::MAX] {
             full(UnixMillis(odd), &zone);

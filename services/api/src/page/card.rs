@@ -1,19 +1,19 @@
 //! The card: one lead, whole.
 
 use askama::Template;
-use axum::extract::{Path, State};
+use axum::extract::{Path, RawQuery, State};
 use axum::response::{IntoResponse, Response};
 use callfold_lead::{Lead, LeadRecording, RecordingState, StageState, Stages};
 use callfold_schema::event::{Speaker, Urgency};
 use callfold_schema::{RecordingSid, Stage};
 
-use super::list::{QueueView, read_queue};
+use super::list::{PageQuery, QueueView, read_queue};
 use super::row::{NumberView, SaidNumberView, caller_name, is_urgent, message_length, non_empty};
 use super::state::{self, PassedView, StateView, When};
 use super::{Frame, Viewer, html};
 use crate::app::App;
 use crate::error::ApiError;
-use crate::query::{ListQuery, call_sid};
+use crate::query::call_sid;
 use crate::routes::leads::read_lead;
 use crate::show;
 use crate::words::fill;
@@ -362,12 +362,14 @@ pub(crate) async fn detail(
     State(app): State<App>,
     viewer: Viewer,
     Path(sid): Path<String>,
+    RawQuery(query): RawQuery,
 ) -> Result<Response, ApiError> {
     // Before the rows: what changes in between is told again, which is harmless.
     let position = app.position().await?;
     let lead = read_lead(&app, &call_sid(&sid)?).await?;
+    let query = PageQuery::parse(query.as_deref(), &app.timezone)?;
     let f = Frame::live(&app, &viewer, position);
-    let q = read_queue(&app, &ListQuery::default(), &f).await?;
+    let q = read_queue(&app, &query, &f).await?;
     let c = CardView::of(&lead, &f);
     Ok(html(&DetailPage { f, q, c })?.into_response())
 }

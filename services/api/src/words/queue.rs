@@ -9,12 +9,6 @@ words! { Queue
     filter_all:
         "הכול",
         "All";
-    filter_processed:
-        "מוכנים",
-        "Ready";
-    filter_running:
-        "בעיבוד",
-        "In progress";
     filter_no_message:
         "ללא הודעה",
         "No message";
@@ -42,4 +36,124 @@ words! { Queue
     new_leads:
         "{} חדשים",
         "{} new";
+    tab_new:
+        "חדשים",
+        "New";
+    tab_mine:
+        "שלי",
+        "Mine";
+    tab_called_back:
+        "חזרתי",
+        "Called back";
+    tab_done:
+        "טופלו",
+        "Done";
+    tab_spam:
+        "ספאם",
+        "Spam";
+    called_back:
+        "חזרתי",
+        "Called back";
+    done:
+        "טופל",
+        "Done";
+    spam:
+        "ספאם",
+        "Spam";
+    unread:
+        "לא נקרא",
+        "Not read yet";
+    unread_count:
+        "{} שלא נקראו",
+        "{} not read yet";
+    earlier_one:
+        "שיחה קודמת אחת",
+        "1 earlier call";
+    earlier_calls:
+        "{} שיחות קודמות",
+        "{} earlier calls";
+    assigned_to:
+        "אצל {}",
+        "With {}";
+    dates:
+        "תאריכים",
+        "Dates";
+    date_from:
+        "מתאריך",
+        "From";
+    date_to:
+        "עד תאריך",
+        "To";
+    show:
+        "הצגה",
+        "Show";
+    clear:
+        "ניקוי",
+        "Clear";
+    empty_mine:
+        "אין לידים פתוחים שמשויכים אליך.",
+        "No open leads are assigned to you.";
+    empty_tab:
+        "אין כאן לידים.",
+        "No leads here.";
+    empty_search_how:
+        "אפשר לחפש תחילת מילה, שם או מספר, או להרחיב את התאריכים.",
+        "Try the beginning of a word, a name or a number, or wider dates.";
+    export:
+        "ייצוא לגיליון אלקטרוני",
+        "Export to a spreadsheet";
+    sound:
+        "צליל לליד חדש",
+        "Sound for a new lead";
+    keys:
+        "קיצורי מקשים",
+        "Keyboard shortcuts";
+    key_move:
+        "מעבר בין לידים",
+        "Move between leads";
+    key_open:
+        "פתיחת ליד",
+        "Open a lead";
+    key_search:
+        "חיפוש",
+        "Search";
+    key_help:
+        "הקיצורים האלה",
+        "These shortcuts";
+    close:
+        "סגירה",
+        "Close";
+    loading:
+        "טוען…",
+        "Loading…";
+    load_failed:
+        "הרשימה לא נטענה. מנסה שוב.",
+        "The list could not be loaded. Trying again.";
+    column_state:
+        "מצב",
+        "State";
+    column_handling:
+        "טיפול",
+        "Handling";
+    column_assignee:
+        "אצל",
+        "With";
+    column_tags:
+        "תגיות",
+        "Tags";
+    column_headline:
+        "כותרת",
+        "Headline";
+    column_points:
+        "עיקרי הדברים",
+        "Points";
+    column_note:
+        "הערה",
+        "Note";
+    column_international:
+        "מספר בינלאומי",
+        "International number";
+    handling_open:
+        "פתוח",
+        "Open";
 }
