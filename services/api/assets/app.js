@@ -198,6 +198,8 @@
   callfold.onLead(refreshListSoon);
   callfold.onStale(refreshListSoon);
 
+  document.querySelector(".chips [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
+
   // Keys ----------------------------------------------------------------------------------------------------------
   const keys = document.querySelector("[data-keys]");
   const showKeys = () => { if (!keys.open) keys.showModal(); };
@@ -245,8 +247,10 @@
   const stored = () => { try { return localStorage.getItem(SOUND) === "on"; } catch { return false; } };
   let sound = stored(), audio = null;
   const ring = () => {
+    // A browser lets a page sound only after a person touched it.
+    if (navigator.userActivation && !navigator.userActivation.hasBeenActive) return;
     audio ??= new AudioContext();
-    audio.resume(); // a browser lets a page sound only after a person touched it
+    audio.resume();
     for (const [start, hertz] of [[0, 660], [.16, 880]]) {
       const tone = audio.createOscillator(), loud = audio.createGain(), at = audio.currentTime + start;
       tone.frequency.value = hertz;

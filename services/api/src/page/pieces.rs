@@ -31,9 +31,16 @@ pub(crate) fn marked_number(shown: &str, words: &[String]) -> Pieces {
         .iter()
         .filter(|word| word.bytes().all(|byte| byte.is_ascii_digit()))
         .filter_map(|word| {
-            let start = text.find(word.as_str())?;
+            let found = text.find(word.as_str())?;
+            // A query has lost the zeros it began with.
+            let zeros = text[..found]
+                .bytes()
+                .rev()
+                .take_while(|digit| *digit == b'0')
+                .count();
+            let start = found - zeros;
             // Digits are one byte each.
-            let (first, last) = (digits.get(start)?, digits.get(start + word.len() - 1)?);
+            let (first, last) = (digits.get(start)?, digits.get(found + word.len() - 1)?);
             Some(first.0..last.0 + 1)
         })
         .min_by_key(|range| range.start);
@@ -126,7 +133,7 @@ mod tests {
     fn numbers_are_marked_whatever_stands_between_their_digits() {
         let number = |query: &str| shown(&marked_number("050-123-4567", &words(query)));
         assert_eq!(number("1234"), "050-[123-4]567");
-        assert_eq!(number("050-12"), "0[50-12]3-4567");
+        assert_eq!(number("050-12"), "[050-12]3-4567");
         assert_eq!(number("4567"), "050-123-[4567]");
         assert_eq!(number("972"), "050-123-4567");
         assert_eq!(number("dana"), "050-123-4567");

@@ -19,8 +19,8 @@ words! { Queue
         "חיפוש",
         "Search";
     search_hint:
-        "חיפוש בשם, במספר, בתמלול ובסיכום",
-        "Search name, number, transcript and summary";
+        "שם, מספר או מילים מהשיחה",
+        "Name, number or words said";
     older:
         "לידים ישנים יותר",
         "Older leads";

@@ -181,7 +181,7 @@ async fn a_search_looks_everywhere_marks_what_it_found_and_shows_where() {
     assert!(row(&html, "CAscript").contains("<mark>תקלה</mark> בבית"));
     assert!(!row(&html, "CAscript").contains("said-here"));
     // A number, however it is written.
-    for query in ["050-123", "+972501234567", "4567"] {
+    for query in ["050-123", "+972501234567", "972501234567"] {
         let html = page(&router, &format!("/?q={}", query.replace('+', "%2B"))).await;
         assert_eq!(rows(&html), ["CAscript", "CAdone"], "{query}");
     }
