@@ -6,13 +6,14 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 CARGO ?= cargo
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test bench bench-whisper bench-story bench-erase lint clean-data
+.PHONY: help run build test bench bench-list bench-whisper bench-story bench-erase lint clean-data
 
 help:
 	@echo 'make run         build, start callfold on 127.0.0.1:5000 and play one call to it (ARGS="…" goes to `callfold up`)'
 	@echo 'make build       target/release/callfold, and a nats-server in .tools/ when there is no adequate one'
 	@echo 'make test        every test; brings PostgreSQL and Chromium for it'
 	@echo 'make bench       events a second of a rebuild in SQLite and PostgreSQL, beside the bare read and insert (ARGS="--events 1000000")'
+	@echo 'make bench-list  lists, searches and cards of a table of 1,000,000 leads in SQLite and PostgreSQL (ARGS="--leads N")'
 	@echo 'make bench-whisper  words, time and memory of speech recognition beside plain whisper.cpp (20 min; ARGS="--hours 0" leaves the 2 h recording out)'
 	@echo 'make bench-story  the story of the oldest and of the newest call in a stream of 1,000,000 events (ARGS="--events N")'
 	@echo 'make bench-erase  the voice webhook while 1,000 calls are erased, beside what it was before (ARGS="--calls N --rate N")'
@@ -40,6 +41,11 @@ bench:
 	@scripts/setup.sh test
 	@scripts/setup-test.sh
 	$(CARGO) run --release --locked -p callfold-projector --example bench_rebuild -- $(ARGS)
+
+bench-list:
+	@scripts/setup.sh test
+	@scripts/setup-test.sh
+	$(CARGO) run --release --locked -p callfold-projector --example bench_list -- $(ARGS)
 
 bench-whisper:
 	@scripts/setup.sh build

@@ -63,13 +63,15 @@ impl Browser {
             "--disable-component-update".to_owned(),
             "--disable-sync".to_owned(),
             "--window-size=1280,900".to_owned(),
+            // The page speaks the language the browser asks for.
+            "--accept-lang=he-IL,he".to_owned(),
             format!("--user-data-dir={}", profile.path().display()),
         ];
         if rustix::process::geteuid().is_root() {
             // The sandbox refuses to work for root.
             flags.push("--no-sandbox".to_owned());
         }
-        let mut options = json!({ "args": flags });
+        let mut options = json!({ "args": flags, "prefs": { "intl.accept_languages": "he-IL,he" } });
         if let Some(binary) = find("chromium")
             .or_else(|| find("chromium-browser"))
             .or_else(|| find("google-chrome"))

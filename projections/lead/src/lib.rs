@@ -28,4 +28,4 @@ pub use travel::At;
 
 /// Which fold made a row. Raised whenever the same events give another row or another state; tables folded by an
 /// older one are folded again.
-pub const FOLD_VERSION: u32 = 3;
+pub const FOLD_VERSION: u32 = 4;

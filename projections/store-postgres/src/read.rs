@@ -7,8 +7,10 @@ use async_trait::async_trait;
 use callfold_lead::{Lead, LeadState, Status};
 use callfold_schema::{CallSid, UnixMillis};
 use callfold_store::read::PhoneMatch;
+use callfold_store::search::{MARKED_FROM_FOLD, filter_marks};
 use callfold_store::{
-    Cursor, LIMIT_MAX, LeadChange, LeadFilter, Page, Projection, ReadLeads, Side, StoreError, UnreadableEvent,
+    Cursor, EARLIER_MAX, LIMIT_MAX, LeadChange, LeadFilter, Page, Projection, ReadLeads, Shelf, Side,
+    StoreError, UnreadableEvent,
 };
 use sqlx::postgres::PgRow;
 use sqlx::{Postgres, QueryBuilder, Row as _};
@@ -19,6 +21,8 @@ use crate::write::{on, signed};
 
 /// What the indexes of numbers keep of one, in characters (see the migration).
 const PHONE_INDEXED: usize = 64;
+/// What the index of assignees keeps of a name, in characters (see the migration).
+const ASSIGNEE_INDEXED: usize = 128;
 /// Up to how many hits a search takes them all and sorts.
 const FEW_HITS: i64 = 3_000;
 
@@ -43,6 +47,14 @@ impl ReadLeads for PostgresStore {
 
     async fn state(&self, call_sid: &CallSid) -> Result<Option<LeadState>, StoreError> {
         self.on_live(|side| self.state_on(side, call_sid)).await
+    }
+
+    async fn count(&self, filter: &LeadFilter, most: u32) -> Result<u32, StoreError> {
+        self.on_live(|side| self.count_on(side, filter, most)).await
+    }
+
+    async fn earlier(&self, leads: &[&Lead]) -> Result<Vec<u32>, StoreError> {
+        self.on_live(|side| self.earlier_on(side, leads)).await
     }
 
     async fn counts(&self) -> Result<Vec<(Status, u64)>, StoreError> {
@@ -163,6 +175,42 @@ impl PostgresStore {
         Ok(state.map(|state| LeadState::from_bytes(&state)).transpose()?)
     }
 
+    async fn count_on(&self, side: Side, filter: &LeadFilter, most: u32) -> Result<u32, StoreError> {
+        let mut sql = QueryBuilder::<Postgres>::new("SELECT count(*) FROM (");
+        keys(&mut sql, side, filter, i64::from(most), None);
+        sql.push(") AS counted");
+        let query = sql.build_query_scalar::<i64>().persistent(false);
+        let count = self.bounded("count leads", query.fetch_one(&self.pool)).await?;
+        u32::try_from(count).map_err(|_| damaged("a count of leads"))
+    }
+
+    async fn earlier_on(&self, side: Side, leads: &[&Lead]) -> Result<Vec<u32>, StoreError> {
+        let phones: Vec<String> = leads
+            .iter()
+            .map(|lead| lead.phone.as_str().replace('\0', "\u{fffd}"))
+            .collect();
+        let moments: Vec<i64> = leads.iter().map(|lead| lead.created_at.0.0).collect();
+        let calls: Vec<&str> = leads.iter().map(|lead| lead.call_sid.as_str()).collect();
+        let query = sqlx::query_scalar::<_, i64>(on(
+            side,
+            "SELECT n.calls FROM unnest($1::text[], $2::bigint[], $3::text[]) WITH ORDINALITY AS k (phone, at, call, place) \
+             CROSS JOIN LATERAL (SELECT count(*) AS calls FROM (SELECT 1 FROM leads{s} l \
+                 WHERE left(l.phone, 64) = left(k.phone, 64) AND l.phone = k.phone \
+                     AND (l.created_at_ms, l.call_sid) < (k.at, k.call) LIMIT $4) AS e) AS n ORDER BY k.place",
+        ))
+        .bind(phones)
+        .bind(moments)
+        .bind(calls)
+        .bind(i64::from(EARLIER_MAX));
+        let counts = self
+            .bounded("count earlier calls", query.fetch_all(&self.pool))
+            .await?;
+        counts
+            .into_iter()
+            .map(|count| u32::try_from(count).map_err(|_| damaged("a count of calls")))
+            .collect()
+    }
+
     async fn counts_on(&self, side: Side) -> Result<Vec<(Status, u64)>, StoreError> {
         let query = sqlx::query(on(
             side,
@@ -213,37 +261,54 @@ impl PostgresStore {
 }
 
 /// Rows without a search, one more than the limit. Not kept as a prepared statement: its form depends on the filter, and
-/// its plan has to fit the values. Each status is read for itself, from its own index and in order, so
-/// that a rare one does not mean a walk through all leads.
+/// its plan has to fit the values.
 fn scan(side: Side, filter: &LeadFilter, limit: u32, cursor: Option<&Cursor>) -> QueryBuilder<Postgres> {
+    let mut sql = QueryBuilder::new("SELECT l.lead, l.position FROM (");
+    keys(&mut sql, side, filter, i64::from(limit) + 1, cursor);
+    sql.push(
+        side.sql(") AS k JOIN leads{s} l USING (call_sid) ORDER BY k.created_at_ms DESC, k.call_sid DESC"),
+    );
+    sql
+}
+
+/// What a filter finds, `limit` at most, from the newest down: `call_sid` and `created_at_ms`, merged from the filter's
+/// shelves, each of which is one index.
+fn keys(
+    sql: &mut QueryBuilder<Postgres>,
+    side: Side,
+    filter: &LeadFilter,
+    limit: i64,
+    cursor: Option<&Cursor>,
+) {
     let phone = filter.phone_match();
-    let statuses = filter.statuses();
-    let each: Vec<Option<Status>> = if statuses.is_empty() || phone.is_some() {
-        vec![None]
-    } else {
-        statuses.iter().copied().map(Some).collect()
-    };
-    let mut sql = QueryBuilder::new("SELECT lead, position FROM (");
-    for (n, status) in each.iter().enumerate() {
+    sql.push("SELECT * FROM (");
+    for (n, shelf) in filter.shelves().into_iter().enumerate() {
         sql.push(if n == 0 { "" } else { " UNION ALL " });
-        sql.push(
-            side.sql("(SELECT l.lead, l.position, l.created_at_ms, l.call_sid FROM leads{s} l WHERE true"),
-        );
-        if let Some(status) = status {
-            sql.push(" AND l.status = ").push_bind(status.token());
+        sql.push(side.sql("(SELECT l.call_sid, l.created_at_ms FROM leads{s} l WHERE true"));
+        match shelf {
+            Shelf::All | Shelf::Phone => {}
+            Shelf::Assignee(disposition) => {
+                narrow_by_assignee(sql, filter);
+                sql.push(" AND l.disposition = ").push_bind(disposition.token());
+            }
+            Shelf::Status(status, disposition) => {
+                sql.push(" AND l.status = ").push_bind(status.token());
+                sql.push(" AND l.disposition = ").push_bind(disposition.token());
+            }
+            Shelf::Disposition(disposition, seen) => {
+                sql.push(" AND l.disposition = ").push_bind(disposition.token());
+                sql.push(" AND l.seen = ").push_bind(seen);
+            }
         }
-        narrow_by_phone(&mut sql, phone.as_ref());
-        if phone.is_some() {
-            narrow_by_status(&mut sql, &statuses);
-        }
-        narrow_by_time(&mut sql, "l", filter, cursor);
+        narrow_by_phone(sql, phone.as_ref());
+        check(sql, filter, shelf);
+        narrow_by_time(sql, "l", filter, cursor);
         sql.push(" ORDER BY l.created_at_ms DESC, l.call_sid DESC LIMIT ")
-            .push_bind(i64::from(limit) + 1)
+            .push_bind(limit)
             .push(")");
     }
     sql.push(") AS found ORDER BY created_at_ms DESC, call_sid DESC LIMIT ")
-        .push_bind(i64::from(limit) + 1);
-    sql
+        .push_bind(limit);
 }
 
 impl PostgresStore {
@@ -260,14 +325,12 @@ impl PostgresStore {
         limit: u32,
         cursor: Option<&Cursor>,
     ) -> Result<Vec<PgRow>, sqlx::Error> {
-        // Words are letters and digits only (`search.rs`), so quoting is enough. The text is a query already: the
-        // parser of `to_tsquery` would cut words up by rules of its own.
-        let query = words
-            .iter()
-            .map(|word| format!("'{word}':*"))
-            .collect::<Vec<_>>()
-            .join(" & ");
         let mut tx = self.pool.begin().await?;
+        let fold: i32 = sqlx::query_scalar("SELECT fold_version FROM projection WHERE id = 1")
+            .fetch_one(&mut *tx)
+            .await?;
+        let marked = u32::try_from(fold).is_ok_and(|fold| fold >= MARKED_FROM_FOLD);
+        let query = match_query(filter, words, marked);
         sqlx::raw_sql("SET LOCAL enable_seqscan = off; SET LOCAL enable_indexscan = off")
             .execute(&mut *tx)
             .await?;
@@ -301,7 +364,7 @@ impl PostgresStore {
             "l"
         };
         narrow_by_phone(&mut sql, filter.phone_match().as_ref());
-        narrow_by_status(&mut sql, &filter.statuses());
+        check(&mut sql, filter, Shelf::All);
         narrow_by_time(&mut sql, table, filter, cursor);
         sql.push(format_args!(
             " ORDER BY {table}.created_at_ms DESC, {table}.call_sid DESC LIMIT "
@@ -361,16 +424,62 @@ fn narrow_by_time(
     }
 }
 
-fn narrow_by_status(sql: &mut QueryBuilder<Postgres>, statuses: &[Status]) {
-    if statuses.is_empty() {
-        return;
+fn narrow_by_assignee(sql: &mut QueryBuilder<Postgres>, filter: &LeadFilter) {
+    if let Some(assignee) = &filter.assignee {
+        let assignee = assignee.replace('\0', "\u{fffd}");
+        let head: String = assignee.chars().take(ASSIGNEE_INDEXED).collect();
+        sql.push(" AND left(l.assignee, 128) = ").push_bind(head);
+        sql.push(" AND l.assignee = ").push_bind(assignee);
     }
-    sql.push(" AND l.status IN (");
-    let mut list = sql.separated(", ");
-    for status in statuses {
-        list.push_bind(status.token());
+}
+
+/// What a shelf does not narrow, row by row.
+fn check(sql: &mut QueryBuilder<Postgres>, filter: &LeadFilter, shelf: Shelf) {
+    let statuses: Vec<_> = filter.statuses().iter().map(|status| status.token()).collect();
+    let dispositions: Vec<_> = filter
+        .dispositions()
+        .iter()
+        .map(|disposition| disposition.token())
+        .collect();
+    let of_shelf = match shelf {
+        Shelf::All | Shelf::Phone => (false, false, false),
+        Shelf::Assignee(_) => (false, true, false),
+        Shelf::Status(..) => (true, true, false),
+        Shelf::Disposition(..) => (false, true, true),
+    };
+    for (column, tokens, narrowed) in [
+        ("status", statuses, of_shelf.0),
+        ("disposition", dispositions, of_shelf.1),
+    ] {
+        if tokens.is_empty() || narrowed {
+            continue;
+        }
+        sql.push(format_args!(" AND l.{column} IN ("));
+        let mut list = sql.separated(", ");
+        for token in tokens {
+            list.push_bind(token);
+        }
+        sql.push(")");
     }
-    sql.push(")");
+    if let (Some(seen), false) = (filter.seen, of_shelf.2) {
+        sql.push(" AND l.seen = ").push_bind(seen);
+    }
+    if !matches!(shelf, Shelf::Assignee(_)) {
+        narrow_by_assignee(sql, filter);
+    }
+}
+
+/// The query for the index of words. Words are letters and digits only (`search.rs`), so quoting is enough. The text is a
+/// query already: the parser of `to_tsquery` would cut words up by rules of its own.
+fn match_query(filter: &LeadFilter, words: &[String], marked: bool) -> String {
+    let mut parts: Vec<String> = words.iter().map(|word| format!("'{word}':*")).collect();
+    if marked {
+        parts.extend(filter_marks(filter).iter().map(|marks| {
+            let each: Vec<String> = marks.iter().map(|mark| format!("'{mark}'")).collect();
+            format!("({})", each.join(" | "))
+        }));
+    }
+    parts.join(" & ")
 }
 
 pub(crate) fn get<'r, T>(row: &'r PgRow, column: &'static str) -> Result<T, StoreError>

@@ -39,9 +39,20 @@ const BOTH: &str = "SELECT call_sid, hash, false AS rebuilt FROM leads{s} \
      UNION ALL SELECT call_sid, hash, true FROM leads{o} \
      UNION ALL SELECT call_sid, ''::bytea, true FROM erased{o} ORDER BY call_sid, rebuilt";
 /// The indexes of a side besides its primary keys, as the migrations have made them of the first one.
-const INDEXES: [(&str, &str); 7] = [
+const INDEXES: [(&str, &str); 9] = [
     ("leads_by_time{s}", "leads{s} (created_at_ms, call_sid)"),
-    ("leads_by_status{s}", "leads{s} (status, created_at_ms, call_sid)"),
+    (
+        "leads_by_status{s}",
+        "leads{s} (status, disposition, created_at_ms, call_sid)",
+    ),
+    (
+        "leads_by_disposition{s}",
+        "leads{s} (disposition, seen, created_at_ms, call_sid)",
+    ),
+    (
+        "leads_by_assignee{s}",
+        "leads{s} (left(assignee, 128), disposition, created_at_ms, call_sid) WHERE assignee IS NOT NULL",
+    ),
     (
         "leads_by_phone{s}",
         "leads{s} (left(phone, 64), created_at_ms, call_sid)",

@@ -54,13 +54,14 @@ const COUNT: &str = "WITH new AS (SELECT * FROM unnest($1::text[], $2::text[]) A
      INSERT INTO lead_counts{s} AS c (status, leads) SELECT status, n FROM delta WHERE n <> 0 ORDER BY status \
      ON CONFLICT (status) DO UPDATE SET leads = c.leads + excluded.leads";
 const UPSERT: &str = "INSERT INTO leads{s} (call_sid, phone, phone_reversed, status, created_at_ms, updated_at_ms, transcript, \
-         summary, position, hash, lead, state) \
+         summary, position, hash, lead, state, disposition, seen, assignee) \
      SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::bigint[], $7::text[], \
-         $8::text[], $9::bigint[], $10::bytea[], $11::text[], $12::bytea[]) \
+         $8::text[], $9::bigint[], $10::bytea[], $11::text[], $12::bytea[], $13::text[], $14::boolean[], $15::text[]) \
      ON CONFLICT (call_sid) DO UPDATE SET phone = excluded.phone, phone_reversed = excluded.phone_reversed, \
          status = excluded.status, created_at_ms = excluded.created_at_ms, updated_at_ms = excluded.updated_at_ms, \
          transcript = excluded.transcript, summary = excluded.summary, position = excluded.position, \
-         hash = excluded.hash, lead = excluded.lead, state = excluded.state";
+         hash = excluded.hash, lead = excluded.lead, state = excluded.state, \
+         disposition = excluded.disposition, seen = excluded.seen, assignee = excluded.assignee";
 /// Rows whose words and time are as before are not written.
 const WORDS: &str = "INSERT INTO lead_words{s} AS w (call_sid, created_at_ms, words) \
      SELECT call_sid, created_at_ms, array_to_tsvector(string_to_array(words, ' ')) \
@@ -289,6 +290,9 @@ async fn write_changes(tx: &mut PgConnection, side: Side, changes: &[Change]) ->
         .bind(column!(c => c.hash.0.as_slice()))
         .bind(column!(c => c.row.as_str()))
         .bind(column!(c => c.state.as_slice()))
+        .bind(column!(c => c.disposition.token()))
+        .bind(column!(c => c.seen))
+        .bind(column!(c => c.assignee.as_deref()))
         .execute(&mut *tx)
         .await?;
     sqlx::query(on(side, WORDS))

@@ -7,15 +7,17 @@ use async_trait::async_trait;
 use callfold_lead::{Lead, LeadState, Status};
 use callfold_schema::{CallSid, UnixMillis};
 use callfold_store::read::PhoneMatch;
+use callfold_store::search::{MARKED_FROM_FOLD, filter_marks};
 use callfold_store::{
-    Cursor, LIMIT_MAX, LeadChange, LeadFilter, Page, Projection, ReadLeads, Side, StoreError, UnreadableEvent,
+    Cursor, EARLIER_MAX, LIMIT_MAX, LeadChange, LeadFilter, Page, Projection, ReadLeads, Shelf, Side,
+    StoreError, UnreadableEvent,
 };
 use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Row as _, Sqlite};
 
 use crate::SqliteStore;
 use crate::error::{damaged, unavailable};
-use crate::write::{IDS_PER_MS, first_id, on, signed};
+use crate::write::{IDS_PER_MS, first_id, json, on, signed};
 
 #[async_trait]
 impl ReadLeads for SqliteStore {
@@ -47,6 +49,14 @@ impl ReadLeads for SqliteStore {
 
     async fn state(&self, call_sid: &CallSid) -> Result<Option<LeadState>, StoreError> {
         self.on_live(|side| self.state_on(side, call_sid)).await
+    }
+
+    async fn count(&self, filter: &LeadFilter, most: u32) -> Result<u32, StoreError> {
+        self.on_live(|side| self.count_on(side, filter, most)).await
+    }
+
+    async fn earlier(&self, leads: &[&Lead]) -> Result<Vec<u32>, StoreError> {
+        self.on_live(|side| self.earlier_on(side, leads)).await
     }
 
     async fn counts(&self) -> Result<Vec<(Status, u64)>, StoreError> {
@@ -188,8 +198,7 @@ impl SqliteStore {
 }
 
 impl SqliteStore {
-    /// Rows without a search, one more than the limit. Each status is read for itself, from its own index and in order,
-    /// so that a rare one does not mean a walk through all leads.
+    /// Rows without a search, one more than the limit.
     async fn scan(
         &self,
         side: Side,
@@ -197,41 +206,47 @@ impl SqliteStore {
         limit: u32,
         cursor: Option<&Cursor>,
     ) -> Result<Vec<Lead>, StoreError> {
-        let phone = filter.phone_match();
-        let statuses = filter.statuses();
-        // A number narrows better than a status; the plus keeps SQLite from using the status's index.
-        let each: Vec<Option<Status>> = if statuses.is_empty() || phone.is_some() {
-            vec![None]
-        } else {
-            statuses.iter().copied().map(Some).collect()
-        };
-        let mut sql = QueryBuilder::<Sqlite>::new("");
-        for (n, status) in each.iter().enumerate() {
-            sql.push(if n == 0 { "" } else { " UNION ALL " });
-            sql.push(
-                side.sql(
-                    "SELECT * FROM (SELECT lead, position, created_at_ms, call_sid FROM leads{s} WHERE 1",
-                ),
-            );
-            if let Some(status) = status {
-                sql.push(" AND status = ").push_bind(status.token());
-            }
-            narrow(&mut sql, filter, phone.as_ref(), cursor);
-            if phone.is_some() {
-                narrow_by_status(&mut sql, &statuses);
-            }
-            sql.push(" ORDER BY created_at_ms DESC, call_sid DESC LIMIT ")
-                .push_bind(limit + 1)
-                .push(")");
-        }
-        sql.push(" ORDER BY created_at_ms DESC, call_sid DESC LIMIT ")
-            .push_bind(limit + 1);
+        let mut sql = QueryBuilder::<Sqlite>::new("SELECT l.lead, l.position FROM (");
+        keys(&mut sql, side, filter, limit + 1, cursor);
+        sql.push(
+            side.sql(
+                ") k CROSS JOIN leads{s} l ON l.id = k.id ORDER BY k.created_at_ms DESC, k.call_sid DESC",
+            ),
+        );
         let rows = sql
             .build()
             .fetch_all(&self.reader)
             .await
             .map_err(|error| unavailable("list the leads", &error))?;
         rows.iter().map(lead).collect()
+    }
+
+    async fn count_on(&self, side: Side, filter: &LeadFilter, most: u32) -> Result<u32, StoreError> {
+        let mut sql = QueryBuilder::<Sqlite>::new("SELECT count(*) FROM (");
+        keys(&mut sql, side, filter, most, None);
+        sql.push(")");
+        sql.build_query_scalar()
+            .fetch_one(&self.reader)
+            .await
+            .map_err(|error| unavailable("count leads", &error))
+    }
+
+    async fn earlier_on(&self, side: Side, leads: &[&Lead]) -> Result<Vec<u32>, StoreError> {
+        let of = |lead: &&Lead| {
+            let phone = stored(lead.phone.as_str());
+            serde_json::json!([phone, lead.created_at.0.0, lead.call_sid.as_str()])
+        };
+        sqlx::query_scalar(on(
+            side,
+            "SELECT (SELECT count(*) FROM (SELECT 1 FROM leads{s} INDEXED BY leads_by_phone{s} \
+                 WHERE phone = value ->> 0 AND (created_at_ms, call_sid) < (value ->> 1, value ->> 2) LIMIT ?2)) \
+             FROM json_each(?1) ORDER BY key",
+        ))
+        .bind(json(leads.iter().map(of)))
+        .bind(EARLIER_MAX)
+        .fetch_all(&self.reader)
+        .await
+        .map_err(|error| unavailable("count earlier calls", &error))
     }
 
     /// Rows that hold all words, one more than the limit.
@@ -247,6 +262,11 @@ impl SqliteStore {
         limit: u32,
         cursor: Option<&Cursor>,
     ) -> Result<Vec<Lead>, StoreError> {
+        let fold: u32 = sqlx::query_scalar("SELECT fold_version FROM projection WHERE id = 1")
+            .fetch_one(&self.reader)
+            .await
+            .map_err(|error| unavailable("search the leads", &error))?;
+        let query = match_query(filter, words, fold >= MARKED_FROM_FOLD);
         let mut from = filter.from.map_or(i64::MIN, |from| first_id(from.0));
         let mut to = filter
             .to
@@ -255,7 +275,7 @@ impl SqliteStore {
             to = to.min(first_id(cursor.created_at.0).saturating_add(IDS_PER_MS));
         }
         let mut found = self
-            .search_ids(side, filter, words, (from, to), Some(limit + 1), cursor)
+            .search_ids(side, filter, &query, (from, to), Some(limit + 1), cursor)
             .await?;
         if found.len() > limit as usize
             && let Some((last, _)) = found.last()
@@ -263,7 +283,7 @@ impl SqliteStore {
             from = last.div_euclid(IDS_PER_MS) * IDS_PER_MS;
             found.retain(|(id, _)| *id >= from + IDS_PER_MS);
             found.extend(
-                self.search_ids(side, filter, words, (from, from + IDS_PER_MS), None, cursor)
+                self.search_ids(side, filter, &query, (from, from + IDS_PER_MS), None, cursor)
                     .await?,
             );
         }
@@ -277,29 +297,23 @@ impl SqliteStore {
         &self,
         side: Side,
         filter: &LeadFilter,
-        words: &[String],
+        query: &str,
         (from, to): (i64, i64),
         limit: Option<u32>,
         cursor: Option<&Cursor>,
     ) -> Result<Vec<(i64, Lead)>, StoreError> {
-        // Words are letters and digits only (`search.rs`); the quotes make keywords ordinary words.
-        let query = words
-            .iter()
-            .map(|word| format!("\"{word}\"*"))
-            .collect::<Vec<_>>()
-            .join(" AND ");
         // CROSS JOIN: the search index outside, the leads inside.
         let mut sql = QueryBuilder::<Sqlite>::new(side.sql(
             "SELECT l.id, l.lead, l.position FROM leads_words{s} w CROSS JOIN leads{s} l ON l.id = w.rowid \
              WHERE w.leads_words{s} MATCH ",
         ));
-        sql.push_bind(query);
+        sql.push_bind(query.to_owned());
         sql.push(" AND w.rowid >= ")
             .push_bind(from)
             .push(" AND w.rowid < ")
             .push_bind(to);
         narrow(&mut sql, filter, filter.phone_match().as_ref(), cursor);
-        narrow_by_status(&mut sql, &filter.statuses());
+        check(&mut sql, filter);
         sql.push(" ORDER BY w.rowid DESC");
         if let Some(limit) = limit {
             sql.push(" LIMIT ").push_bind(limit);
@@ -345,16 +359,93 @@ fn narrow(
     }
 }
 
-fn narrow_by_status(sql: &mut QueryBuilder<Sqlite>, statuses: &[Status]) {
-    if statuses.is_empty() {
-        return;
+/// What a filter finds, `limit` at most, from the newest down: `id`, `created_at_ms` and `call_sid`, merged from the filter's
+/// shelves. Each is one index: without its name SQLite, which keeps no statistics here, may take another one.
+fn keys(
+    sql: &mut QueryBuilder<Sqlite>,
+    side: Side,
+    filter: &LeadFilter,
+    limit: u32,
+    cursor: Option<&Cursor>,
+) {
+    let phone = filter.phone_match();
+    sql.push("SELECT * FROM (");
+    for (n, shelf) in filter.shelves().into_iter().enumerate() {
+        sql.push(if n == 0 { "" } else { " UNION ALL " });
+        sql.push(side.sql("SELECT * FROM (SELECT id, created_at_ms, call_sid FROM leads{s}"));
+        match shelf {
+            Shelf::All | Shelf::Phone => {
+                sql.push(" WHERE 1");
+            }
+            Shelf::Assignee(disposition) => {
+                sql.push(side.sql(" INDEXED BY leads_by_assignee{s} WHERE assignee = "))
+                    .push_bind(stored(filter.assignee.as_deref().unwrap_or_default()));
+                sql.push(" AND disposition = ").push_bind(disposition.token());
+            }
+            Shelf::Status(status, disposition) => {
+                sql.push(side.sql(" INDEXED BY leads_by_status{s} WHERE status = "))
+                    .push_bind(status.token());
+                sql.push(" AND disposition = ").push_bind(disposition.token());
+            }
+            Shelf::Disposition(disposition, seen) => {
+                sql.push(side.sql(" INDEXED BY leads_by_disposition{s} WHERE disposition = "))
+                    .push_bind(disposition.token());
+                sql.push(" AND seen = ").push_bind(seen);
+            }
+        }
+        narrow(sql, filter, phone.as_ref(), cursor);
+        check(sql, filter);
+        sql.push(" ORDER BY created_at_ms DESC, call_sid DESC LIMIT ")
+            .push_bind(limit)
+            .push(")");
     }
-    sql.push(" AND +status IN (");
-    let mut list = sql.separated(", ");
-    for status in statuses {
-        list.push_bind(status.token());
+    sql.push(") ORDER BY created_at_ms DESC, call_sid DESC LIMIT ")
+        .push_bind(limit);
+}
+
+/// A text as [`callfold_store::Change`] has it.
+fn stored(text: &str) -> String {
+    text.replace('\0', "\u{fffd}")
+}
+
+/// What is checked row by row. The plus keeps SQLite from using an index for it.
+fn check(sql: &mut QueryBuilder<Sqlite>, filter: &LeadFilter) {
+    let statuses: Vec<_> = filter.statuses().iter().map(|status| status.token()).collect();
+    let dispositions: Vec<_> = filter
+        .dispositions()
+        .iter()
+        .map(|disposition| disposition.token())
+        .collect();
+    for (column, tokens) in [("+status", statuses), ("+disposition", dispositions)] {
+        if tokens.is_empty() {
+            continue;
+        }
+        sql.push(format_args!(" AND {column} IN ("));
+        let mut list = sql.separated(", ");
+        for token in tokens {
+            list.push_bind(token);
+        }
+        sql.push(")");
     }
-    sql.push(")");
+    if let Some(seen) = filter.seen {
+        sql.push(" AND +seen = ").push_bind(seen);
+    }
+    if let Some(assignee) = &filter.assignee {
+        sql.push(" AND +assignee = ").push_bind(stored(assignee));
+    }
+}
+
+/// The query for the search index. Words are letters and digits only (`search.rs`); the quotes make keywords ordinary
+/// words.
+fn match_query(filter: &LeadFilter, words: &[String], marked: bool) -> String {
+    let mut parts: Vec<String> = words.iter().map(|word| format!("\"{word}\"*")).collect();
+    if marked {
+        parts.extend(filter_marks(filter).iter().map(|marks| {
+            let each: Vec<String> = marks.iter().map(|mark| format!("\"{mark}\"")).collect();
+            format!("({})", each.join(" OR "))
+        }));
+    }
+    parts.join(" AND ")
 }
 
 pub(crate) fn get<'r, T>(row: &'r SqliteRow, column: &'static str) -> Result<T, StoreError>

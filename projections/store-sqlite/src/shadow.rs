@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use async_trait::async_trait;
 use callfold_lead::{FOLD_VERSION, Lead, LeadState};
 use callfold_schema::CallSid;
-use callfold_store::search::lead_words;
+use callfold_store::search::index_text;
 use callfold_store::{Batch, Comparer, Comparison, Shadow, ShadowLeads, ShadowState, Side, StoreError};
 use futures::TryStreamExt as _;
 use sqlx::SqliteConnection;
@@ -147,7 +147,7 @@ impl ShadowLeads for SqliteStore {
             .map(|row| {
                 let lead =
                     Lead::from_row(get(row, "lead")?, 0).map_err(|_| damaged("a lead's row is not one"))?;
-                Ok((get(row, "id")?, lead_words(&lead).join(" ")))
+                Ok((get(row, "id")?, index_text(&lead)))
             })
             .collect::<Result<Vec<(i64, String)>, StoreError>>()?;
         write_words(&mut tx, side, &words).await?;

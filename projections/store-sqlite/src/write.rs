@@ -61,12 +61,13 @@ const RESET: &str = concat!(
 static UPSERTS: LazyLock<Statements> = LazyLock::new(|| {
     statements(
         "INSERT INTO leads{s} (id, call_sid, phone, phone_reversed, status, created_at_ms, updated_at_ms, transcript, \
-         summary, position, hash, words_hash, lead, state) VALUES ",
-        14,
+         summary, position, hash, words_hash, lead, state, disposition, seen, assignee) VALUES ",
+        17,
         " ON CONFLICT (id) DO UPDATE SET phone = excluded.phone, phone_reversed = excluded.phone_reversed, \
          status = excluded.status, updated_at_ms = excluded.updated_at_ms, \
          transcript = excluded.transcript, summary = excluded.summary, position = excluded.position, \
-         hash = excluded.hash, words_hash = excluded.words_hash, lead = excluded.lead, state = excluded.state",
+         hash = excluded.hash, words_hash = excluded.words_hash, lead = excluded.lead, state = excluded.state, \
+         disposition = excluded.disposition, seen = excluded.seen, assignee = excluded.assignee",
     )
 });
 static WORDS: LazyLock<Statements> =
@@ -394,7 +395,10 @@ async fn write_changes(
                 .bind(change.hash.0.as_slice())
                 .bind(words_hash(change).as_slice())
                 .bind(&change.row)
-                .bind(&change.state);
+                .bind(&change.state)
+                .bind(change.disposition.token())
+                .bind(change.seen)
+                .bind(&change.assignee);
         }
         query.execute(&mut *tx).await.map_err(failed)?;
     }
@@ -576,7 +580,7 @@ fn chunks<'a, T>(
 }
 
 /// A list as one parameter, for `json_each`.
-fn json<T: Into<serde_json::Value>>(list: impl IntoIterator<Item = T>) -> String {
+pub(crate) fn json<T: Into<serde_json::Value>>(list: impl IntoIterator<Item = T>) -> String {
     serde_json::Value::Array(list.into_iter().map(Into::into).collect()).to_string()
 }
 

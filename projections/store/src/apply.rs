@@ -8,11 +8,11 @@
 use std::collections::HashMap;
 
 use async_trait::async_trait;
-use callfold_lead::{FOLD_VERSION, Lead, LeadState, RowHash, Status};
+use callfold_lead::{Disposition, FOLD_VERSION, Lead, LeadState, RowHash, Status};
 use callfold_schema::{CallSid, UnixMillis};
 
 use crate::error::{BackendError, StoreError};
-use crate::search::{lead_words, reversed_digits};
+use crate::search::{index_text, reversed_digits};
 use crate::shadow::ShadowLeads;
 
 /// How long a silent writer keeps its claim, in milliseconds of the database's clock. Writers speak every second.
@@ -142,6 +142,12 @@ pub struct Change {
     pub phone_reversed: String,
     /// How far it is.
     pub status: Status,
+    /// What a person made of it.
+    pub disposition: Disposition,
+    /// Whether a person looked at it.
+    pub seen: bool,
+    /// Who looks after it.
+    pub assignee: Option<String>,
     /// First event.
     pub created_at: UnixMillis,
     /// Last event.
@@ -158,7 +164,7 @@ pub struct Change {
     pub row: String,
     /// [`LeadState::to_bytes`].
     pub state: Vec<u8>,
-    /// [`lead_words`], joined with one space.
+    /// [`index_text`].
     pub words: String,
 }
 
@@ -183,6 +189,9 @@ impl Change {
             phone: text(lead.phone.as_str()),
             phone_reversed: reversed_digits(lead.phone.as_str()),
             status: lead.status,
+            disposition: lead.disposition,
+            seen: lead.seen,
+            assignee: lead.assignee.as_deref().map(text),
             created_at: lead.created_at.0,
             updated_at: lead.updated_at.0,
             transcript: lead.transcript.as_deref().map(text),
@@ -191,7 +200,7 @@ impl Change {
             hash,
             row,
             state: state.to_bytes()?,
-            words: lead_words(lead).join(" "),
+            words: index_text(lead),
         })
     }
 }

@@ -5,16 +5,16 @@
 use std::future::Future;
 use std::sync::Arc;
 
-use callfold_lead::{FOLD_VERSION, LeadState, Status, lead_view};
+use callfold_lead::{Disposition, FOLD_VERSION, Lead, LeadState, Status, lead_view};
 use callfold_schema::event::{
-    CallStarted, Caller, MissingReason, RecordingDownloaded, RecordingMissing, RecordingReady, SummaryReady,
-    TranscriptReady, Urgency,
+    CallStarted, Caller, LeadAction, LeadUpdated, MissingReason, RecordingDownloaded, RecordingMissing,
+    RecordingReady, SummaryReady, TranscriptReady, Urgency,
 };
 use callfold_schema::{CallSid, Event, Key, NewEvent, Record, RecordingSid, Run, UnixMillis};
 
 use crate::apply::{Batch, Change, Claim, Erased, Projection, UnreadableEvent, WriteLeads};
 use crate::error::StoreError;
-use crate::read::{LeadFilter, Page, ReadLeads};
+use crate::read::{EARLIER_MAX, LeadFilter, Page, ReadLeads};
 use crate::shadow::{Comparison, Difference, DifferenceKind, Shadow, ShadowState};
 
 /// A store under test.
@@ -58,6 +58,18 @@ where
     )
     .await;
     case("filters narrow", &fresh, filters_narrow).await;
+    case(
+        "what people do narrows and is counted",
+        &fresh,
+        what_people_do_narrows_and_is_counted,
+    )
+    .await;
+    case(
+        "earlier calls of a number are counted",
+        &fresh,
+        earlier_calls_of_a_number_are_counted,
+    )
+    .await;
     case("words are found", &fresh, words_are_found).await;
     case(
         "a search follows what changes",
@@ -303,6 +315,17 @@ impl Script {
             ..summary_of("Call back")
         };
         self.add(call, Key::stage(re(recording), Run::FIRST), at_s, summary)
+    }
+
+    /// What a person did.
+    fn person(&mut self, call: &str, revision: u64, at_s: i64, action: LeadAction) -> &mut Self {
+        let updated = LeadUpdated {
+            revision,
+            by: "dana".into(),
+            action,
+            request: None,
+        };
+        self.add(call, Key::revision(revision), at_s, updated)
     }
 
     fn batch(&mut self) -> Batch {
@@ -692,6 +715,157 @@ async fn filters_narrow<S: Store>(store: Arc<S>) {
         ..between
     };
     assert_eq!(found(&*store, both).await, ["CA2"]);
+}
+
+/// Twelve calls of one number in every combination of disposition, seen and assignee; every filter is held against what
+/// the leads themselves say.
+async fn what_people_do_narrows_and_is_counted<S: Store>(store: Arc<S>) {
+    let mut script = begin(&*store).await;
+    for n in 0..24_i64 {
+        let call = format!("CA{n:02}");
+        script.named_call(&call, n / 2, "+972501234567", Some("dana"));
+        if n % 3 == 0 {
+            script.ready(&call, &format!("RE{n}"), n / 2);
+        }
+        let mut actions = vec![LeadAction::Disposition {
+            disposition: Disposition::ALL[usize::try_from(n % 4).unwrap()],
+        }];
+        if n % 2 == 0 {
+            actions.push(LeadAction::Seen { seen: true });
+        }
+        if n % 5 < 2 {
+            let assignee = if n % 5 == 0 { "dana כהן" } else { "yossi\0" };
+            actions.push(LeadAction::Assignee {
+                assignee: Some(assignee.to_owned()),
+            });
+        }
+        for (revision, action) in (1..).zip(actions) {
+            script.person(&call, revision, n / 2, action);
+        }
+    }
+    script.write(&*store).await;
+    let leads: Vec<Lead> = {
+        let mut leads: Vec<Lead> = script
+            .states
+            .values()
+            .map(|state| lead_view(state).unwrap())
+            .collect();
+        leads.sort_by(|a, b| (b.created_at, &b.call_sid).cmp(&(a.created_at, &a.call_sid)));
+        leads
+    };
+    let some_of = [
+        vec![],
+        vec![Disposition::Open],
+        vec![Disposition::Spam, Disposition::CalledBack],
+    ];
+    let statuses = [
+        vec![],
+        vec![Status::Recorded],
+        vec![Status::New, Status::Recorded],
+    ];
+    for disposition in &some_of {
+        for status in &statuses {
+            for seen in [None, Some(true), Some(false)] {
+                for assignee in [None, Some("dana כהן"), Some("yossi\0"), Some("nobody")] {
+                    let filter = LeadFilter {
+                        disposition: disposition.clone(),
+                        status: status.clone(),
+                        seen,
+                        assignee: assignee.map(str::to_owned),
+                        ..LeadFilter::default()
+                    };
+                    let passes = |lead: &&Lead| {
+                        (disposition.is_empty() || disposition.contains(&lead.disposition))
+                            && (status.is_empty() || status.contains(&lead.status))
+                            && seen.is_none_or(|seen| seen == lead.seen)
+                            && assignee.is_none_or(|name| lead.assignee.as_deref() == Some(name))
+                    };
+                    let expected: Vec<&str> = leads
+                        .iter()
+                        .filter(passes)
+                        .map(|lead| lead.call_sid.as_str())
+                        .collect();
+                    let number = expected.len();
+                    assert_eq!(found(&*store, filter.clone()).await, expected, "{filter:?}");
+                    assert_eq!(
+                        store.count(&filter, 100).await.unwrap() as usize,
+                        number,
+                        "{filter:?}"
+                    );
+                    assert_eq!(store.count(&filter, 3).await.unwrap() as usize, number.min(3));
+                    for narrower in [
+                        LeadFilter {
+                            q: Some("dan".into()),
+                            ..filter.clone()
+                        },
+                        LeadFilter {
+                            phone: Some("050-1234567".into()),
+                            ..filter.clone()
+                        },
+                    ] {
+                        assert_eq!(found(&*store, narrower.clone()).await, expected, "{narrower:?}");
+                    }
+                    // In pages, and within a time.
+                    let (mut paged, mut cursor) = (Vec::new(), None);
+                    loop {
+                        let page = store.list(&filter, 3, cursor.as_deref()).await.unwrap();
+                        paged.extend(sids(&page).into_iter().map(str::to_owned));
+                        cursor = page.next_cursor;
+                        if cursor.is_none() {
+                            break;
+                        }
+                    }
+                    assert_eq!(paged, expected, "{filter:?}");
+                    let late = LeadFilter {
+                        from: Some(UnixMillis(T0 + 6_000)),
+                        ..filter
+                    };
+                    let expected: Vec<&str> = leads
+                        .iter()
+                        .filter(passes)
+                        .filter(|lead| lead.created_at.0.0 >= T0 + 6_000)
+                        .map(|lead| lead.call_sid.as_str())
+                        .collect();
+                    assert_eq!(found(&*store, late).await, expected);
+                }
+            }
+        }
+    }
+    // A later action: the lead moves from one list to the other, in the search too.
+    let open = LeadFilter {
+        disposition: vec![Disposition::Open],
+        ..q("dan")
+    };
+    let before = found(&*store, open.clone()).await.len();
+    let done = LeadAction::Disposition {
+        disposition: Disposition::Done,
+    };
+    script.person("CA04", 9, 99, done);
+    script.write(&*store).await;
+    assert_eq!(found(&*store, open).await.len(), before - 1);
+}
+
+async fn earlier_calls_of_a_number_are_counted<S: Store>(store: Arc<S>) {
+    let mut script = begin(&*store).await;
+    for n in 0..120 {
+        script.call(&format!("CA{n:03}"), n / 2, "+972501234567");
+    }
+    script
+        .call("CB1", 5, "+97250123456")
+        .call("CB2", 6, "x\0y")
+        .call("CB3", 7, "x\0y")
+        .write(&*store)
+        .await;
+    let mut leads = Vec::new();
+    for call in ["CA000", "CA001", "CA010", "CB1", "CA119", "CB3"] {
+        leads.push(store.lead(&sid(call)).await.unwrap().unwrap());
+    }
+    let leads: Vec<&Lead> = leads.iter().collect();
+    assert_eq!(
+        store.earlier(&leads).await.unwrap(),
+        [0, 1, 10, 0, EARLIER_MAX, 1]
+    );
+    assert_eq!(store.earlier(&[]).await.unwrap(), Vec::<u32>::new());
 }
 
 async fn words_are_found<S: Store>(store: Arc<S>) {

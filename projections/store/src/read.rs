@@ -1,7 +1,7 @@
 //! Reading leads.
 
 use async_trait::async_trait;
-use callfold_lead::{Lead, LeadState, Status};
+use callfold_lead::{Disposition, Lead, LeadState, Status};
 use callfold_schema::{CallSid, UnixMillis};
 
 use crate::apply::{Projection, UnreadableEvent};
@@ -13,6 +13,9 @@ use crate::search::{phone_digits, query_words};
 pub const LIMIT_MAX: u32 = 100;
 /// From how many digits on a number is found by its end.
 pub const PHONE_TAIL_DIGITS_MIN: usize = 4;
+
+/// Up to how many earlier calls of a number are counted.
+pub const EARLIER_MAX: u32 = 100;
 
 /// Which leads are wanted; what is empty does not narrow.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -28,6 +31,28 @@ pub struct LeadFilter {
     pub from: Option<UnixMillis>,
     /// Created before this moment.
     pub to: Option<UnixMillis>,
+    /// Any of these.
+    pub disposition: Vec<Disposition>,
+    /// Looked after by this person.
+    pub assignee: Option<String>,
+    /// Looked at by a person, or not.
+    pub seen: Option<bool>,
+}
+
+/// A run of one index, in the order of time. A list is merged from such runs: so a filter that few leads pass does not mean a
+/// walk through all of them. What a run does not narrow is checked row by row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shelf {
+    /// Every lead.
+    All,
+    /// The leads of the filter's number.
+    Phone,
+    /// The leads that the filter's assignee has, in this disposition.
+    Assignee(Disposition),
+    /// By status and disposition.
+    Status(Status, Disposition),
+    /// By disposition, looked at or not.
+    Disposition(Disposition, bool),
 }
 
 /// How a number is compared.
@@ -71,6 +96,47 @@ impl LeadFilter {
             .map(str::trim)
             .filter(|q| !q.is_empty())
             .map(query_words)
+    }
+
+    /// The runs of indexes that hold everything the filter finds, each lead in one of them; for filters without words.
+    pub fn shelves(&self) -> Vec<Shelf> {
+        let statuses = self.statuses();
+        let dispositions = if self.disposition.is_empty() {
+            Disposition::ALL.to_vec()
+        } else {
+            self.dispositions()
+        };
+        if self.phone_match().is_some() {
+            vec![Shelf::Phone]
+        } else if self.assignee.is_some() {
+            dispositions.into_iter().map(Shelf::Assignee).collect()
+        } else if !statuses.is_empty() {
+            statuses
+                .into_iter()
+                .flat_map(|status| {
+                    dispositions
+                        .iter()
+                        .map(move |disposition| Shelf::Status(status, *disposition))
+                })
+                .collect()
+        } else if !self.disposition.is_empty() || self.seen.is_some() {
+            dispositions
+                .into_iter()
+                .flat_map(|disposition| [false, true].map(|seen| (disposition, seen)))
+                .filter(|(_, seen)| self.seen.is_none_or(|wanted| wanted == *seen))
+                .map(|(disposition, seen)| Shelf::Disposition(disposition, seen))
+                .collect()
+        } else {
+            vec![Shelf::All]
+        }
+    }
+
+    /// The dispositions, each once.
+    pub fn dispositions(&self) -> Vec<Disposition> {
+        let mut dispositions = self.disposition.clone();
+        dispositions.sort_unstable();
+        dispositions.dedup();
+        dispositions
     }
 
     /// The statuses, each once.
@@ -145,6 +211,12 @@ pub trait ReadLeads: Send + Sync {
             .unwrap_or_default())
     }
 
+    /// How many leads a filter finds, counted up to `most`. Words of the filter do not count.
+    async fn count(&self, filter: &LeadFilter, most: u32) -> Result<u32, StoreError>;
+
+    /// For each of these leads, how many calls came from its number before it, counted up to [`EARLIER_MAX`].
+    async fn earlier(&self, leads: &[&Lead]) -> Result<Vec<u32>, StoreError>;
+
     /// How many leads there are of each status; statuses without a lead are left out.
     async fn counts(&self) -> Result<Vec<(Status, u64)>, StoreError>;
 
@@ -179,5 +251,54 @@ mod tests {
         assert_eq!(of("anonymous"), Some(PhoneMatch::Exactly("anonymous".to_owned())));
         assert_eq!(of("12"), Some(PhoneMatch::Exactly("12".to_owned())));
         assert_eq!(of("  "), None);
+    }
+
+    #[test]
+    fn every_filter_has_the_shelves_that_hold_what_it_finds() {
+        use Disposition::{CalledBack, Done, Open, Spam};
+        let none = LeadFilter::default();
+        assert_eq!(none.shelves(), [Shelf::All]);
+        let open = LeadFilter {
+            disposition: vec![Done, Open, Done],
+            ..none.clone()
+        };
+        assert_eq!(
+            open.shelves(),
+            [
+                Shelf::Disposition(Open, false),
+                Shelf::Disposition(Open, true),
+                Shelf::Disposition(Done, false),
+                Shelf::Disposition(Done, true)
+            ]
+        );
+        let unseen = LeadFilter {
+            seen: Some(false),
+            ..none.clone()
+        };
+        assert_eq!(
+            unseen.shelves(),
+            [Open, CalledBack, Done, Spam].map(|disposition| Shelf::Disposition(disposition, false))
+        );
+        let failed = LeadFilter {
+            status: vec![Status::Failed],
+            ..open.clone()
+        };
+        assert_eq!(
+            failed.shelves(),
+            [
+                Shelf::Status(Status::Failed, Open),
+                Shelf::Status(Status::Failed, Done)
+            ]
+        );
+        let mine = LeadFilter {
+            assignee: Some("dana".to_owned()),
+            ..failed
+        };
+        assert_eq!(mine.shelves(), [Shelf::Assignee(Open), Shelf::Assignee(Done)]);
+        let number = LeadFilter {
+            phone: Some("050-1234".to_owned()),
+            ..mine
+        };
+        assert_eq!(number.shelves(), [Shelf::Phone]);
     }
 }

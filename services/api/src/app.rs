@@ -12,10 +12,12 @@ use callfold_kit::metric::Metrics;
 use callfold_schema::subject::BUCKET_REQUESTS;
 use callfold_store::ReadLeads;
 use jiff::tz::TimeZone;
+use tokio::sync::Semaphore;
 
 use crate::auth::{Auth, Links, Sessions, TokenHash};
 use crate::config::ApiConfig;
 use crate::error::ApiError;
+use crate::export::EXPORTS_MAX;
 use crate::routes;
 use crate::sse::Feed;
 
@@ -65,6 +67,8 @@ pub(crate) struct AppState {
     pub(crate) feed: Feed,
     /// What requests with an `Idempotency-Key` were answered.
     pub(crate) requests: Kv,
+    /// Places for tables that are sent.
+    pub(crate) exports: Arc<Semaphore>,
 }
 
 impl AppState {
@@ -103,6 +107,7 @@ pub async fn build(config: ApiConfig, deps: Deps) -> Result<Api, BusError> {
         auth,
         feed,
         requests,
+        exports: Arc::new(Semaphore::new(EXPORTS_MAX)),
     });
     Ok(Api { app })
 }

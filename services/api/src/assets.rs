@@ -1,5 +1,6 @@
-//! Script, style and icon of the page: inside the binary, under an address that holds a hash of the content, so
-//! that a browser may keep them for ever and a new release is seen at once.
+//! Scripts, style sheets and icon of the pages: inside the binary, under addresses that hold a hash of the content, so
+//! that a browser may keep them for ever and a new release is seen at once. A new file is a static here and a line in
+//! [`ALL`]; a template names it: `{{ crate::assets::CARD_STYLE.url() }}`.
 
 use std::sync::LazyLock;
 
@@ -10,7 +11,7 @@ use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
 
 /// One embedded file.
-struct Asset {
+pub(crate) struct Asset {
     name: String,
     content_type: &'static str,
     content: &'static str,
@@ -26,49 +27,42 @@ impl Asset {
         }
     }
 
-    fn url(&self) -> String {
+    fn style(stem: &str, content: &'static str) -> Self {
+        Self::new(stem, "css", "text/css; charset=utf-8", content)
+    }
+
+    fn script(stem: &str, content: &'static str) -> Self {
+        Self::new(stem, "js", "text/javascript; charset=utf-8", content)
+    }
+
+    /// Where it is.
+    pub(crate) fn url(&self) -> String {
         format!("/assets/{}", self.name)
     }
 }
 
-static STYLE: LazyLock<Asset> = LazyLock::new(|| {
-    Asset::new(
-        "app",
-        "css",
-        "text/css; charset=utf-8",
-        include_str!("../assets/app.css"),
-    )
-});
-static SCRIPT: LazyLock<Asset> = LazyLock::new(|| {
-    Asset::new(
-        "app",
-        "js",
-        "text/javascript; charset=utf-8",
-        include_str!("../assets/app.js"),
-    )
-});
-static ICON: LazyLock<Asset> =
+/// What every page looks like.
+pub(crate) static STYLE: LazyLock<Asset> =
+    LazyLock::new(|| Asset::style("app", include_str!("../assets/app.css")));
+/// What keeps pages fresh.
+pub(crate) static SCRIPT: LazyLock<Asset> =
+    LazyLock::new(|| Asset::script("app", include_str!("../assets/app.js")));
+/// What the card looks like.
+pub(crate) static CARD_STYLE: LazyLock<Asset> =
+    LazyLock::new(|| Asset::style("card", include_str!("../assets/card.css")));
+/// What the card does.
+pub(crate) static CARD_SCRIPT: LazyLock<Asset> =
+    LazyLock::new(|| Asset::script("card", include_str!("../assets/card.js")));
+/// The sign in the browser's tab.
+pub(crate) static ICON: LazyLock<Asset> =
     LazyLock::new(|| Asset::new("icon", "svg", "image/svg+xml", include_str!("../assets/icon.svg")));
 
-/// Where the style sheet is.
-pub(crate) fn style_url() -> String {
-    STYLE.url()
-}
-
-/// Where the script is.
-pub(crate) fn script_url() -> String {
-    SCRIPT.url()
-}
-
-/// Where the icon is.
-pub(crate) fn icon_url() -> String {
-    ICON.url()
-}
+/// Everything that is served.
+static ALL: [&LazyLock<Asset>; 5] = [&STYLE, &SCRIPT, &CARD_STYLE, &CARD_SCRIPT, &ICON];
 
 /// `GET /assets/{name}`: no sign-in needed, nothing personal inside.
 pub(crate) async fn serve(Path(name): Path<String>) -> Response {
-    let assets: [&Asset; 3] = [&STYLE, &SCRIPT, &ICON];
-    let Some(asset) = assets.into_iter().find(|asset| asset.name == name) else {
+    let Some(asset) = ALL.into_iter().find(|asset| asset.name == name) else {
         return StatusCode::NOT_FOUND.into_response();
     };
     (

@@ -51,6 +51,9 @@ pub(crate) enum ApiError {
     /// As many followers as there may be.
     #[error("too many followers")]
     TooManyFollowers,
+    /// As many tables as may be sent at once.
+    #[error("too many exports")]
+    TooManyExports,
     /// The lead table.
     #[error("could not read the leads")]
     Store(#[source] StoreError),
@@ -154,6 +157,12 @@ impl ApiError {
                 "/problems/too-many-followers",
                 "Too many followers",
                 "As many clients follow live updates as there may be; try again later.",
+            ),
+            ApiError::TooManyExports => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "/problems/too-many-exports",
+                "Too many exports",
+                "As many tables are being sent as may be at once; try again when one has arrived.",
             ),
             ApiError::Store(_)
             | ApiError::Stream(_)

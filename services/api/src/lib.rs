@@ -8,6 +8,7 @@ mod assets;
 mod auth;
 mod config;
 mod error;
+mod export;
 mod page;
 mod query;
 mod range;

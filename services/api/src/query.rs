@@ -1,7 +1,7 @@
 //! What a request asks for, read from its address. Pure.
 
 use callfold_kit::clock;
-use callfold_lead::{At, Status};
+use callfold_lead::{At, Disposition, Status};
 use callfold_schema::{CallSid, RecordingSid, UnixMillis};
 use callfold_store::{LIMIT_MAX, LeadFilter};
 use jiff::tz::TimeZone;
@@ -13,6 +13,9 @@ const LIMIT_DEFAULT: u32 = 50;
 
 /// The longest search text, in characters.
 const SEARCH_CHARS_MAX: usize = 200;
+
+/// The longest name of an assignee, in characters: as long as one may be.
+const ASSIGNEE_CHARS_MAX: usize = 120;
 
 /// Which leads are wanted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,6 +53,25 @@ impl ListQuery {
                         list.filter.status.push(status);
                     }
                 }
+                "disposition" => {
+                    for token in value.split(',').map(str::trim).filter(|token| !token.is_empty()) {
+                        let disposition = Disposition::from_token(token).ok_or(ApiError::BadQuery(
+                            "disposition is a list of open, called_back, done, spam",
+                        ))?;
+                        list.filter.disposition.push(disposition);
+                    }
+                }
+                "assignee" if value.chars().count() > ASSIGNEE_CHARS_MAX => {
+                    return Err(ApiError::BadQuery("assignee has 120 characters at most"));
+                }
+                "assignee" => list.filter.assignee = Some(value.to_owned()),
+                "seen" => {
+                    list.filter.seen = match value {
+                        "true" => Some(true),
+                        "false" => Some(false),
+                        _ => return Err(ApiError::BadQuery("seen is true or false")),
+                    };
+                }
                 "q" | "phone" if value.chars().count() > SEARCH_CHARS_MAX => {
                     return Err(ApiError::BadQuery("q and phone have 200 characters at most"));
                 }
@@ -69,6 +91,7 @@ impl ListQuery {
             }
         }
         list.filter.status = list.filter.statuses();
+        list.filter.disposition = list.filter.dispositions();
         Ok(list)
     }
 }
@@ -135,9 +158,12 @@ mod tests {
     #[test]
     fn a_whole_query_is_read() {
         let list =
-            parse("status=failed,new&q=%D7%A9%D7%99%D7%A4%D7%95%D7%A5+a&phone=%2B97250&limit=100&cursor=x")
+            parse("disposition=spam,open&assignee=Dana+%D7%9B%D7%94%D7%9F&seen=false&status=failed,new&q=%D7%A9%D7%99%D7%A4%D7%95%D7%A5+a&phone=%2B97250&limit=100&cursor=x")
                 .unwrap();
         assert_eq!(list.filter.status, [Status::New, Status::Failed]);
+        assert_eq!(list.filter.disposition, [Disposition::Open, Disposition::Spam]);
+        assert_eq!(list.filter.assignee.as_deref(), Some("Dana כהן"));
+        assert_eq!(list.filter.seen, Some(false));
         assert_eq!(list.filter.q.as_deref(), Some("שיפוץ a"));
         assert_eq!(list.filter.phone.as_deref(), Some("+97250"));
         assert_eq!((list.limit, list.cursor.as_deref()), (100, Some("x")));
@@ -180,6 +206,8 @@ mod tests {
         let long = format!("q={}", "x".repeat(201));
         for query in [
             "status=done",
+            "disposition=closed",
+            "seen=1",
             "from=yesterday",
             "to=2026-13-01",
             "limit=0",

@@ -119,14 +119,14 @@ pub(crate) fn day_and_time(moment: UnixMillis, now: UnixMillis, zone: &TimeZone,
     let (then, now) = (zoned(moment, zone), zoned(now, zone));
     let time = format!("{:02}:{:02}", then.hour(), then.minute());
     if then.date() == now.date() {
-        return format!("{} {time}", words.today);
+        return format!("{} {time}", words.time.today);
     }
     if now
         .date()
         .yesterday()
         .is_ok_and(|yesterday| yesterday == then.date())
     {
-        return format!("{} {time}", words.yesterday);
+        return format!("{} {time}", words.time.yesterday);
     }
     format!("{}.{}.{}", then.day(), then.month(), then.year())
 }
@@ -143,6 +143,16 @@ pub(crate) fn full(moment: UnixMillis, zone: &TimeZone) -> String {
     )
 }
 
+/// `2026-11-22 14:05:12`: what a spreadsheet reads as a moment and puts in order.
+pub(crate) fn sortable(moment: UnixMillis, zone: &TimeZone) -> String {
+    format!("{} {}", day(moment, zone), clock(moment, zone))
+}
+
+/// `2026-11-22`.
+pub(crate) fn day(moment: UnixMillis, zone: &TimeZone) -> String {
+    zoned(moment, zone).date().to_string()
+}
+
 /// `12:04:05`.
 pub(crate) fn clock(moment: UnixMillis, zone: &TimeZone) -> String {
     let then = zoned(moment, zone);
@@ -154,7 +164,7 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 
     use super::*;
-    use crate::words::HEBREW;
+    use crate::words::Language;
 
     fn pretty(text: &str) -> String {
         phone(&PhoneNumber::from(text))
@@ -239,15 +249,16 @@ mod tests {
         let at = |text: &str| UnixMillis::parse_rfc3339(text).unwrap();
         // 00:30 in Jerusalem; in UTC it is still the day before.
         let now = at("2026-11-21T22:30:00Z");
-        let say = |text: &str| day_and_time(at(text), now, &zone, &HEBREW);
+        let say = |text: &str| day_and_time(at(text), now, &zone, Language::Hebrew.words());
         assert_eq!(say("2026-11-21T22:05:00Z"), "היום 00:05");
         assert_eq!(say("2026-11-21T21:59:00Z"), "אתמול 23:59");
         assert_eq!(say("2026-11-20T12:00:00Z"), "20.11.2026");
         assert_eq!(full(at("2026-11-20T12:00:05Z"), &zone), "20.11.2026 14:00:05");
+        assert_eq!(sortable(at("2026-11-20T22:00:05Z"), &zone), "2026-11-21 00:00:05");
         // Nothing that an event may hold makes it panic.
         for odd in [i64::MIN, -1, 0, i64::MAX] {
             full(UnixMillis(odd), &zone);
-            day_and_time(UnixMillis(odd), UnixMillis(odd), &zone, &HEBREW);
+            day_and_time(UnixMillis(odd), UnixMillis(odd), &zone, Language::Hebrew.words());
         }
     }
 }

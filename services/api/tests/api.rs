@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 
 mod changes;
+mod queue;
 mod stage;
 
 use std::sync::Arc;
@@ -885,7 +886,8 @@ async fn every_answer_is_guarded_and_assets_are_kept() {
         .filter(|part| part.starts_with("/assets/"))
         .collect();
     assets.sort_unstable();
-    assert_eq!(assets.len(), 3, "{assets:?}");
+    // The icon; a style sheet and a script of every page, and those of the card.
+    assert_eq!(assets.len(), 5, "{assets:?}");
     for asset in assets {
         // Without signing in.
         let response = send(&router, Request::get(asset).body(Body::empty()).unwrap()).await;

@@ -4,6 +4,7 @@ mod links;
 mod sessions;
 
 use axum::extract::{Request, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, header};
 use axum::middleware::Next;
 use axum::response::Response;
@@ -71,10 +72,15 @@ impl Auth {
         }
     }
 
-    /// `Set-Cookie` for a session's token; for an empty one, the removal. Who signs in over plain http, on the machine
-    /// itself although the public address is https, would not keep a cookie that is for https only.
+    /// `Set-Cookie` for a session's token; for an empty one, the removal.
     pub(crate) fn cookie(&self, headers: &HeaderMap, token: &str) -> String {
         let age = if token.is_empty() { 0 } else { SESSION_SECONDS };
+        self.set_cookie(headers, SESSION_COOKIE, token, age)
+    }
+
+    /// `Set-Cookie` for a value without special characters that lasts `age` seconds. Who comes over plain http, on
+    /// the machine itself although the public address is https, would not keep a cookie that is for https only.
+    pub(crate) fn set_cookie(&self, headers: &HeaderMap, name: &str, value: &str, age: i64) -> String {
         let is_plain =
             text(headers, header::ORIGIN.as_str()).is_some_and(|origin| origin.starts_with("http://"));
         let secure = if self.is_https() && !is_plain {
@@ -82,7 +88,7 @@ impl Auth {
         } else {
             ""
         };
-        format!("{SESSION_COOKIE}={token}; Path=/; Max-Age={age}; HttpOnly; SameSite=Lax{secure}")
+        format!("{name}={value}; Path=/; Max-Age={age}; HttpOnly; SameSite=Lax{secure}")
     }
 
     fn is_https(&self) -> bool {
@@ -132,15 +138,25 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
-/// The session's token among the cookies.
-pub(crate) fn session_token(headers: &HeaderMap) -> Option<&str> {
+/// A cookie that says something.
+pub(crate) fn cookie<'a>(headers: &'a HeaderMap, wanted: &str) -> Option<&'a str> {
     headers
         .get_all(header::COOKIE)
         .iter()
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(';'))
         .filter_map(|pair| pair.trim().split_once('='))
-        .find_map(|(name, value)| (name == SESSION_COOKIE && !value.is_empty()).then_some(value))
+        .find_map(|(name, value)| (name == wanted && !value.is_empty()).then_some(value))
+}
+
+/// The session's token among the cookies.
+pub(crate) fn session_token(headers: &HeaderMap) -> Option<&str> {
+    cookie(headers, SESSION_COOKIE)
+}
+
+/// Who looks at a page, by the name that leads are assigned to; `None` where that is not known.
+pub(crate) fn person(request: &Parts) -> Option<String> {
+    session_token(&request.headers).map(|_| actor(&request.headers).to_owned())
 }
 
 /// Who does something, in events: who has the token, or a person who signed in.

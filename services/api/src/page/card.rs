@@ -1,19 +1,19 @@
 //! The card: one lead, whole.
 
 use askama::Template;
-use axum::extract::{Path, State};
+use axum::extract::{Path, RawQuery, State};
 use axum::response::{IntoResponse, Response};
 use callfold_lead::{Lead, LeadRecording, RecordingState, StageState, Stages};
 use callfold_schema::event::{Speaker, Urgency};
 use callfold_schema::{RecordingSid, Stage};
 
-use super::list::{QueueView, read_queue};
+use super::list::{PageQuery, QueueView, read_queue};
 use super::row::{NumberView, SaidNumberView, caller_name, is_urgent, message_length, non_empty};
 use super::state::{self, PassedView, StateView, When};
-use super::{Frame, html};
+use super::{Frame, Viewer, html};
 use crate::app::App;
 use crate::error::ApiError;
-use crate::query::{ListQuery, call_sid};
+use crate::query::call_sid;
 use crate::routes::leads::read_lead;
 use crate::show;
 use crate::words::fill;
@@ -110,7 +110,7 @@ impl CardView {
         let callback = SaidNumberView::of(lead).filter(|said| said.text != number.text);
         let who = name.clone().unwrap_or_else(|| {
             if number.withheld {
-                f.w.withheld.to_owned()
+                f.w.card.withheld.to_owned()
             } else {
                 number.text.clone()
             }
@@ -120,7 +120,7 @@ impl CardView {
             call_sid: lead.call_sid.to_string(),
             title: match &headline {
                 Some(headline) => format!("{who} · {headline}"),
-                None => format!("{who} · {}", f.w.leads),
+                None => format!("{who} · {}", f.w.frame.leads),
             },
             name,
             dial: DialView::of(&number, callback.as_ref()),
@@ -159,9 +159,9 @@ fn sounds(lead: &Lead, f: &Frame) -> Vec<SoundView> {
         Some(SoundView {
             recording_sid: recording.recording_sid.to_string(),
             label: if several {
-                fill(f.w.recording_of, n + 1)
+                fill(f.w.card.recording_of, n + 1)
             } else {
-                f.w.recording.to_owned()
+                f.w.card.recording.to_owned()
             },
             length: recording.duration_ms.map(show::length_ms),
         })
@@ -186,13 +186,13 @@ fn said(lead: &Lead, f: &Frame) -> Vec<SaidView> {
                 .iter()
                 .position(|r| r.recording_sid == segment.recording_sid);
             if let (true, Some(n)) = (several_recordings, number) {
-                speaker.push(fill(f.w.recording_of, n + 1));
+                speaker.push(fill(f.w.card.recording_of, n + 1));
             }
             if several_speakers {
                 speaker.push(match segment.speaker {
-                    Some(Speaker::Caller) => f.w.speaker_caller.to_owned(),
-                    Some(Speaker::Callee) => f.w.speaker_callee.to_owned(),
-                    None => fill(f.w.speaker, u32::from(segment.channel) + 1),
+                    Some(Speaker::Caller) => f.w.card.speaker_caller.to_owned(),
+                    Some(Speaker::Callee) => f.w.card.speaker_callee.to_owned(),
+                    None => fill(f.w.card.speaker, u32::from(segment.channel) + 1),
                 });
             }
         }
@@ -217,9 +217,9 @@ fn stages(lead: &Lead, f: &Frame) -> Vec<StagesView> {
         .filter(|(_, recording)| recording.state == RecordingState::Ready)
         .map(|(n, recording)| StagesView {
             label: if several {
-                fill(f.w.stages_of, fill(f.w.recording_of, n + 1))
+                fill(f.w.story.stages_of, fill(f.w.card.recording_of, n + 1))
             } else {
-                f.w.stages.to_owned()
+                f.w.story.stages.to_owned()
             },
             steps: steps(&recording.stages, f, |stage| {
                 passed(lead, &recording.recording_sid, stage, f)
@@ -228,7 +228,7 @@ fn stages(lead: &Lead, f: &Frame) -> Vec<StagesView> {
         .collect();
     if let Some(rerun) = &lead.rerun {
         groups.push(StagesView {
-            label: f.w.rerun.to_owned(),
+            label: f.w.story.rerun.to_owned(),
             // Who gave no answer in a run that is not shown is not told in the lead.
             steps: steps(&rerun.stages, f, |_| Vec::new()),
         });
@@ -285,46 +285,46 @@ fn facts(lead: &Lead, f: &Frame) -> Vec<FactView> {
         }
     };
     let caller = &lead.caller;
-    add(w.said_name, non_empty(lead.caller_name.as_deref()), "auto");
-    add(w.caller_name, caller.name.clone(), "auto");
-    add(w.caller_number, number(&lead.phone), "ltr");
+    add(w.card.said_name, non_empty(lead.caller_name.as_deref()), "auto");
+    add(w.card.caller_name, caller.name.clone(), "auto");
+    add(w.card.caller_number, number(&lead.phone), "ltr");
     // The country alone says no more than the number.
     let is_known = caller.city.is_some() || caller.state.is_some();
     let place: Vec<&str> = [&caller.city, &caller.state, &caller.country]
         .into_iter()
         .filter_map(|part| part.as_deref())
         .collect();
-    add(w.caller_place, is_known.then(|| place.join(", ")), "auto");
+    add(w.card.caller_place, is_known.then(|| place.join(", ")), "auto");
     add(
-        w.forwarded_from,
+        w.card.forwarded_from,
         caller.forwarded_from.as_ref().and_then(number),
         "ltr",
     );
-    add(w.our_number, number(&lead.to), "ltr");
+    add(w.card.our_number, number(&lead.to), "ltr");
     add(
-        w.received,
+        w.card.received,
         Some(show::full(lead.created_at.0, &f.timezone)),
         "ltr",
     );
     add(
-        w.call_length,
+        w.card.call_length,
         lead.call.duration_s.map(|s| show::length(u64::from(s))),
         "ltr",
     );
-    add(w.message_length, message_length(lead), "ltr");
-    add(w.recognised_by, lead.engines.transcribe.clone(), "ltr");
-    add(w.topic, non_empty(lead.topic.as_deref()), "auto");
+    add(w.card.message_length, message_length(lead), "ltr");
+    add(w.card.recognised_by, lead.engines.transcribe.clone(), "ltr");
+    add(w.card.topic, non_empty(lead.topic.as_deref()), "auto");
     let urgency = lead.urgency.map(|urgency| match urgency {
-        Urgency::Low => w.urgency_low,
-        Urgency::Normal => w.urgency_normal,
-        Urgency::High => w.urgency_high,
+        Urgency::Low => w.card.urgency_low,
+        Urgency::Normal => w.card.urgency_normal,
+        Urgency::High => w.card.urgency_high,
     });
-    add(w.urgency, urgency.map(str::to_owned), "auto");
+    add(w.card.urgency, urgency.map(str::to_owned), "auto");
     if let Some(said) = SaidNumberView::of(lead) {
         facts.insert(
             0,
             FactView {
-                name: w.callback_number,
+                name: w.card.callback_number,
                 value: said.text,
                 direction: "ltr",
                 is_id: false,
@@ -333,7 +333,7 @@ fn facts(lead: &Lead, f: &Frame) -> Vec<FactView> {
         );
     }
     facts.push(FactView {
-        name: w.call_id,
+        name: w.card.call_id,
         value: lead.call_sid.to_string(),
         direction: "ltr",
         is_id: true,
@@ -358,20 +358,30 @@ struct CardFragment {
 }
 
 /// `GET /leads/{call_sid}`: the card, and on wide screens the queue beside it.
-pub(crate) async fn detail(State(app): State<App>, Path(sid): Path<String>) -> Result<Response, ApiError> {
+pub(crate) async fn detail(
+    State(app): State<App>,
+    viewer: Viewer,
+    Path(sid): Path<String>,
+    RawQuery(query): RawQuery,
+) -> Result<Response, ApiError> {
     // Before the rows: what changes in between is told again, which is harmless.
     let position = app.position().await?;
     let lead = read_lead(&app, &call_sid(&sid)?).await?;
-    let f = Frame::live(&app, position);
-    let q = read_queue(&app, &ListQuery::default(), &f).await?;
+    let query = PageQuery::parse(query.as_deref(), &app.timezone)?;
+    let f = Frame::live(&app, &viewer, position);
+    let q = read_queue(&app, &query, &f).await?;
     let c = CardView::of(&lead, &f);
     Ok(html(&DetailPage { f, q, c })?.into_response())
 }
 
 /// `GET /leads/{call_sid}/card`: the card alone.
-pub(crate) async fn fragment(State(app): State<App>, Path(sid): Path<String>) -> Result<Response, ApiError> {
+pub(crate) async fn fragment(
+    State(app): State<App>,
+    viewer: Viewer,
+    Path(sid): Path<String>,
+) -> Result<Response, ApiError> {
     let lead = read_lead(&app, &call_sid(&sid)?).await?;
-    let f = Frame::still(&app);
+    let f = Frame::still(&app, &viewer);
     let c = CardView::of(&lead, &f);
     Ok(html(&CardFragment { f, c })?.into_response())
 }

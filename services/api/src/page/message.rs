@@ -7,7 +7,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use std::sync::Arc;
 
-use super::{Frame, html};
+use super::{Frame, Viewer, html};
 use crate::app::App;
 use crate::error::ApiError;
 use crate::routes::signin::explanation;
@@ -21,15 +21,20 @@ struct MessagePage {
 }
 
 /// Turns the problems of what it stands around into pages; status and other headers stay.
-pub(crate) async fn as_page(State(app): State<App>, request: Request, next: Next) -> Response {
+pub(crate) async fn as_page(
+    State(app): State<App>,
+    viewer: Viewer,
+    request: Request,
+    next: Next,
+) -> Response {
     let response = next.run(request).await;
     let Some(error) = response.extensions().get::<Arc<ApiError>>().cloned() else {
         return response;
     };
     let rendered = match &*error {
-        ApiError::Unauthenticated => explanation(&app, false),
+        ApiError::Unauthenticated => explanation(&app, &viewer, false),
         other => {
-            let f = Frame::still(&app);
+            let f = Frame::still(&app, &viewer);
             let (heading, text) = words_for(other, &f);
             html(&MessagePage { f, heading, text })
         }
@@ -48,18 +53,19 @@ fn words_for(error: &ApiError, f: &Frame) -> (&'static str, &'static str) {
     let w = f.w;
     match error {
         ApiError::NotFound(_) | ApiError::Gone | ApiError::MethodNotAllowed => {
-            (w.not_found, w.not_found_text)
+            (w.frame.not_found, w.frame.not_found_text)
         }
-        ApiError::BadQuery(_) => (w.not_found, w.bad_query),
-        ApiError::Unauthenticated => (w.sign_in, w.sign_in_needed),
-        ApiError::ForeignForm => (w.refused, w.refused_text),
+        ApiError::BadQuery(_) => (w.frame.not_found, w.frame.bad_query),
+        ApiError::Unauthenticated => (w.people.sign_in, w.people.sign_in_needed),
+        ApiError::ForeignForm => (w.frame.refused, w.frame.refused_text),
         ApiError::Store(_)
         | ApiError::Erase(_)
         | ApiError::Stream(_)
         | ApiError::Publish(_)
         | ApiError::Sessions(_)
         | ApiError::Recording(_)
-        | ApiError::TooManyFollowers => (w.unavailable, w.unavailable_text),
+        | ApiError::TooManyExports
+        | ApiError::TooManyFollowers => (w.frame.unavailable, w.frame.unavailable_text),
         ApiError::Range { .. }
         | ApiError::BadBody(_)
         | ApiError::PreconditionRequired
@@ -67,6 +73,6 @@ fn words_for(error: &ApiError, f: &Frame) -> (&'static str, &'static str) {
         | ApiError::Render(_)
         | ApiError::Encode(_)
         | ApiError::Event(_)
-        | ApiError::Panicked => (w.mistake, w.mistake_text),
+        | ApiError::Panicked => (w.frame.mistake, w.frame.mistake_text),
     }
 }

@@ -38,7 +38,7 @@ impl When {
 
     /// `מ־14:05:12`
     fn since(moment: UnixMillis, f: &Frame) -> Self {
-        Self::new(moment, fill(f.w.since, show::clock(moment, &f.timezone)))
+        Self::new(moment, fill(f.w.state.since, show::clock(moment, &f.timezone)))
     }
 
     fn new(moment: UnixMillis, text: String) -> Self {
@@ -89,14 +89,14 @@ pub(crate) fn of_lead(lead: &Lead, f: &Frame) -> StateView {
     let w = f.w;
     let label = match lead.status {
         // The caller hung up; whether a recording is coming is known in some minutes at most.
-        Status::New | Status::Recording if lead.call.ended_at.is_some() => w.state_ended,
-        Status::New => w.state_new,
-        Status::Recording => w.state_recording,
-        Status::Recorded => w.state_recorded,
-        Status::Downloaded => w.state_downloaded,
-        Status::Transcribed => w.state_transcribed,
-        Status::Processed => return StateView::still(w.state_processed, Shape::Done),
-        Status::Failed => return StateView::still(w.state_failed, Shape::Bad),
+        Status::New | Status::Recording if lead.call.ended_at.is_some() => w.state.state_ended,
+        Status::New => w.state.state_new,
+        Status::Recording => w.state.state_recording,
+        Status::Recorded => w.state.state_recorded,
+        Status::Downloaded => w.state.state_downloaded,
+        Status::Transcribed => w.state.state_transcribed,
+        Status::Processed => return StateView::still(w.state.state_processed, Shape::Done),
+        Status::Failed => return StateView::still(w.state.state_failed, Shape::Bad),
         Status::NoMessage => return StateView::still(no_message(lead, w), Shape::End),
     };
     let since = lead
@@ -113,11 +113,11 @@ pub(crate) fn of_lead(lead: &Lead, f: &Frame) -> StateView {
 
 fn no_message(lead: &Lead, w: &Words) -> &'static str {
     match lead.missing.as_ref().map(|missing| missing.reason) {
-        Some(NoMessageReason::NeverLeft) => w.state_hung_up,
-        Some(NoMessageReason::Silent) => w.state_silent,
-        Some(NoMessageReason::NotRecorded) => w.state_not_recorded,
+        Some(NoMessageReason::NeverLeft) => w.state.state_hung_up,
+        Some(NoMessageReason::Silent) => w.state.state_silent,
+        Some(NoMessageReason::NotRecorded) => w.state.state_not_recorded,
         Some(NoMessageReason::Absent | NoMessageReason::Failed | NoMessageReason::DeadlinePassed) | None => {
-            w.state_missing
+            w.state.state_missing
         }
     }
 }
@@ -144,9 +144,9 @@ pub(crate) fn why_of_lead(lead: &Lead, f: &Frame) -> Vec<String> {
 /// The name of a stage.
 pub(crate) fn stage_name(stage: Stage, w: &Words) -> &'static str {
     match stage {
-        Stage::Download => w.stage_download,
-        Stage::Transcribe => w.stage_transcribe,
-        Stage::Summarize => w.stage_summarize,
+        Stage::Download => w.state.stage_download,
+        Stage::Transcribe => w.state.stage_transcribe,
+        Stage::Summarize => w.state.stage_summarize,
     }
 }
 
@@ -157,9 +157,9 @@ pub(crate) fn of_stage(stage: Stage, view: &StageView, at_work: bool, f: &Frame)
     match view.state {
         StageState::Waiting if at_work => {
             let label = match stage {
-                Stage::Download => w.state_recorded,
-                Stage::Transcribe => w.state_downloaded,
-                Stage::Summarize => w.state_transcribed,
+                Stage::Download => w.state.state_recorded,
+                Stage::Transcribe => w.state.state_downloaded,
+                Stage::Summarize => w.state.state_transcribed,
             };
             StateView {
                 label: label.to_owned(),
@@ -167,28 +167,28 @@ pub(crate) fn of_stage(stage: Stage, view: &StageView, at_work: bool, f: &Frame)
                 since,
             }
         }
-        StageState::Waiting => StateView::still(w.stage_waiting, Shape::Idle),
+        StageState::Waiting => StateView::still(w.state.stage_waiting, Shape::Idle),
         StageState::Retrying => StateView {
-            label: w.stage_retrying.to_owned(),
+            label: w.state.stage_retrying.to_owned(),
             shape: Shape::Run,
             since: None,
         },
         StageState::Done => {
             let label = match view.elapsed_ms {
-                Some(ms) => format!("{} · {}", w.stage_done, seconds(ms, w)),
-                None => w.stage_done.to_owned(),
+                Some(ms) => format!("{} · {}", w.state.stage_done, seconds(ms, w)),
+                None => w.state.stage_done.to_owned(),
             };
             StateView::still(label, Shape::Done)
         }
-        StageState::Failed => StateView::still(w.stage_failed, Shape::Bad),
-        StageState::Skipped => StateView::still(w.stage_skipped, Shape::End),
+        StageState::Failed => StateView::still(w.state.stage_failed, Shape::Bad),
+        StageState::Skipped => StateView::still(w.state.stage_skipped, Shape::End),
     }
 }
 
 /// `8.2 שנ׳`
 fn seconds(ms: u64, w: &Words) -> String {
     let tenths = ms.saturating_add(50) / 100;
-    fill(w.seconds, format_args!("{}.{}", tenths / 10, tenths % 10))
+    fill(w.time.seconds, format_args!("{}.{}", tenths / 10, tenths % 10))
 }
 
 /// An engine that gave no answer.
@@ -214,21 +214,21 @@ impl PassedView {
 
 fn class_name(class: FailureClass, w: &Words) -> &'static str {
     match class {
-        FailureClass::NotYet => w.class_not_yet,
-        FailureClass::Network => w.class_network,
-        FailureClass::Timeout => w.class_timeout,
-        FailureClass::RateLimited => w.class_rate_limited,
-        FailureClass::Unavailable => w.class_unavailable,
-        FailureClass::Credentials => w.class_credentials,
-        FailureClass::NotFound => w.class_not_found,
-        FailureClass::Refused => w.class_refused,
-        FailureClass::NotAllowed => w.class_not_allowed,
-        FailureClass::Invalid => w.class_invalid,
-        FailureClass::Storage => w.class_storage,
-        FailureClass::WorkerLost => w.class_worker_lost,
-        FailureClass::Internal => w.class_internal,
-        FailureClass::Resting => w.class_resting,
-        FailureClass::Overtaken => w.class_overtaken,
+        FailureClass::NotYet => w.state.class_not_yet,
+        FailureClass::Network => w.state.class_network,
+        FailureClass::Timeout => w.state.class_timeout,
+        FailureClass::RateLimited => w.state.class_rate_limited,
+        FailureClass::Unavailable => w.state.class_unavailable,
+        FailureClass::Credentials => w.state.class_credentials,
+        FailureClass::NotFound => w.state.class_not_found,
+        FailureClass::Refused => w.state.class_refused,
+        FailureClass::NotAllowed => w.state.class_not_allowed,
+        FailureClass::Invalid => w.state.class_invalid,
+        FailureClass::Storage => w.state.class_storage,
+        FailureClass::WorkerLost => w.state.class_worker_lost,
+        FailureClass::Internal => w.state.class_internal,
+        FailureClass::Resting => w.state.class_resting,
+        FailureClass::Overtaken => w.state.class_overtaken,
     }
 }
 
@@ -238,13 +238,15 @@ pub(crate) fn why(view: &StageView, f: &Frame) -> Vec<String> {
     let mut first = Vec::new();
     match (view.state, view.attempt, view.attempts_max) {
         (StageState::Retrying, Some(attempt), Some(max)) if attempt > 0 => {
-            first.push(fill(&fill(w.attempt, attempt), max));
+            first.push(fill(&fill(w.state.attempt, attempt), max));
         }
-        (StageState::Failed, Some(attempt), _) if attempt > 1 => first.push(fill(w.attempts_made, attempt)),
+        (StageState::Failed, Some(attempt), _) if attempt > 1 => {
+            first.push(fill(w.state.attempts_made, attempt))
+        }
         _ => {}
     }
     if let (StageState::Waiting | StageState::Retrying, Some(next)) = (view.state, view.next_attempt_at) {
-        first.push(fill(w.next_at, show::clock(next.0, &f.timezone)));
+        first.push(fill(w.state.next_at, show::clock(next.0, &f.timezone)));
     }
     let mut lines = Vec::new();
     if !first.is_empty() {

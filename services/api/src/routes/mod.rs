@@ -1,6 +1,7 @@
 //! Every path, in one list: the router is made of it, and a test holds the description against it.
 
 pub(crate) mod events;
+mod language;
 pub(crate) mod leads;
 pub(crate) mod openapi;
 pub(crate) mod signin;
@@ -16,6 +17,8 @@ use axum::response::Response;
 use axum::routing::{MethodRouter, get, post};
 use callfold_kit::chain::chain;
 use callfold_kit::metric::{CounterName, HistogramName};
+use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::{DefaultPredicate, NotForContentType, Predicate};
 
 use crate::app::App;
 use crate::error::ApiError;
@@ -29,6 +32,7 @@ const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; st
 pub(crate) fn api_routes() -> Vec<(&'static str, MethodRouter<App>)> {
     vec![
         ("/api/v1/leads", get(leads::list::list)),
+        ("/api/v1/leads.csv", get(leads::export::export)),
         (
             "/api/v1/leads/{call_sid}",
             get(leads::get::lead)
@@ -55,6 +59,7 @@ fn page_routes() -> Vec<(&'static str, MethodRouter<App>)> {
     vec![
         ("/", get(page::list)),
         ("/fragments/list", get(page::list_fragment)),
+        ("/leads.csv", get(page::export)),
         ("/leads/{call_sid}", get(page::detail)),
         ("/leads/{call_sid}/card", get(page::card_fragment)),
         ("/signout", post(signin::sign_out)),
@@ -81,6 +86,7 @@ pub(crate) fn router(app: App) -> Router {
     let pages = with(page_routes())
         .route_layer(signed_in)
         .route("/signin", get(signin::show).post(signin::sign_in))
+        .route("/language", post(language::choose))
         .method_not_allowed_fallback(method_not_allowed)
         .route_layer(own_forms)
         .fallback(no_such_path)
@@ -90,7 +96,16 @@ pub(crate) fn router(app: App) -> Router {
         .merge(pages)
         .route("/assets/{name}", get(assets::serve))
         .layer(middleware::from_fn_with_state(Arc::clone(&app), observe))
+        .layer(compressed())
         .with_state(app)
+}
+
+/// Answers are compressed, but for audio, which is, and for live updates, which would wait in the compressor.
+///
+/// An answer's length tells nothing of a secret: the tokens that let somebody in stand in cookies and in links that were
+/// used, never in a page beside what a stranger can choose.
+fn compressed() -> CompressionLayer<impl Predicate> {
+    CompressionLayer::new().compress_when(DefaultPredicate::new().and(NotForContentType::const_new("audio/")))
 }
 
 async fn no_such_path() -> ApiError {

@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
-use callfold_lead::{Lead, Status};
+use callfold_lead::{Disposition, Lead, Status};
 use schemars::generate::{SchemaGenerator, SchemaSettings};
 use serde_json::{Value, json};
 
@@ -72,6 +72,7 @@ fn paths(schemas: &mut SchemaGenerator) -> Value {
     let erasure = of(schemas.subschema_for::<Erasure>());
     let problem = of(schemas.subschema_for::<Problem>());
     let status = of(schemas.subschema_for::<Status>());
+    let disposition = of(schemas.subschema_for::<Disposition>());
 
     let refusal = |what: &str| json!({ "description": what, "content": { "application/problem+json": { "schema": problem.clone() } } });
     let answers = |ok: Value, others: &[(&str, &str)]| {
@@ -117,6 +118,35 @@ fn paths(schemas: &mut SchemaGenerator) -> Value {
         json!({ "type": "array", "items": status }),
     );
     statuses["explode"] = json!(false);
+    let mut dispositions = parameter(
+        "disposition",
+        "query",
+        "Any of these, separated by commas.",
+        json!({ "type": "array", "items": disposition }),
+    );
+    dispositions["explode"] = json!(false);
+    let filters = vec![
+        statuses,
+        dispositions,
+        text("assignee", "Looked after by this person."),
+        parameter(
+            "seen",
+            "query",
+            "Looked at by a person, or not.",
+            json!({ "type": "boolean" }),
+        ),
+        text(
+            "q",
+            "Words, each the beginning of a word of the numbers, the names, the topic, the transcript or the summary.",
+        ),
+        text("phone", "A number: +… exactly, digits by their end."),
+        text(
+            "from",
+            "Created at this moment or later: RFC 3339, or a day of CALLFOLD_TIMEZONE.",
+        ),
+        text("to", "Created before this moment, or on this day or before."),
+    ];
+    let with_filters = |others: Vec<Value>| [filters.clone(), others].concat();
     let missing = ("404", "There is no such lead or recording.");
     let gone = ("410", "The call was erased.");
     let bad = ("400", "The query cannot be understood.");
@@ -167,17 +197,19 @@ fn paths(schemas: &mut SchemaGenerator) -> Value {
         "/api/v1/leads": { "get": {
             "operationId": "listLeads",
             "summary": "Leads, newest first",
-            "parameters": [
-                statuses,
-                text("q", "Words, each the beginning of a word of the numbers, the names, the topic, the transcript or the summary."),
-                text("phone", "A number: +… exactly, digits by their end."),
-                text("from", "Created at this moment or later: RFC 3339, or a day of CALLFOLD_TIMEZONE."),
-                text("to", "Created before this moment, or on this day or before."),
+            "parameters": with_filters(vec![
                 parameter("limit", "query", "How many at most.",
                     json!({ "type": "integer", "minimum": 1, "maximum": 100, "default": 50 })),
                 text("cursor", "The next_cursor of the page before, with the same filter."),
-            ],
+            ]),
             "responses": answers(body("A page.", "application/json", &list), &[bad]),
+        }},
+        "/api/v1/leads.csv": { "get": {
+            "operationId": "exportLeads",
+            "summary": "Leads, newest first, as a table",
+            "description": "UTF-8 with a byte order mark, lines end in CR LF. A cell that a spreadsheet would run or shorten has an apostrophe in front, and so has one that begins with an apostrophe: drop the first one.",
+            "parameters": with_filters(vec![]),
+            "responses": answers(body("The table; without its end when the database is lost on the way.", "text/csv", &json!({ "type": "string" })), &[bad]),
         }},
         "/api/v1/leads/{call_sid}": { "get": {
             "operationId": "getLead",

@@ -10,7 +10,7 @@ use callfold_kit::metric::CounterName;
 use crate::app::{App, AppState};
 use crate::auth::{TokenHash, session_token};
 use crate::error::ApiError;
-use crate::page::{Frame, html};
+use crate::page::{Frame, Viewer, html};
 
 /// The longest token that is looked at, in bytes; ours have 43.
 const TOKEN_BYTES_MAX: usize = 128;
@@ -26,20 +26,20 @@ struct SignInPage {
 }
 
 /// The page that says how to get in.
-pub(crate) fn explanation(app: &App, spent: bool) -> Result<Html<String>, ApiError> {
+pub(crate) fn explanation(app: &App, viewer: &Viewer, spent: bool) -> Result<Html<String>, ApiError> {
     html(&SignInPage {
-        f: outside(app),
+        f: outside(app, viewer),
         token: None,
         spent,
     })
 }
 
 /// The frame for those who are not signed in: it tells nothing about the installation.
-fn outside(app: &App) -> Frame {
+fn outside(app: &App, viewer: &Viewer) -> Frame {
     Frame {
         demonstration_model: false,
         unsigned_webhooks: false,
-        ..Frame::still(app)
+        ..Frame::still(app, viewer)
     }
 }
 
@@ -50,30 +50,35 @@ fn token_of(encoded: &[u8]) -> Option<String> {
 }
 
 /// `GET /signin?token=…`
-pub(crate) async fn show(State(app): State<App>, RawQuery(query): RawQuery) -> Result<Response, ApiError> {
+pub(crate) async fn show(
+    State(app): State<App>,
+    viewer: Viewer,
+    RawQuery(query): RawQuery,
+) -> Result<Response, ApiError> {
     let token = token_of(query.unwrap_or_default().as_bytes());
     Ok(match token {
         Some(token) if app.auth.links.is_good(&token, app.clock.now()) => html(&SignInPage {
-            f: outside(&app),
+            f: outside(&app, &viewer),
             token: Some(token),
             spent: false,
         })?
         .into_response(),
-        Some(_) => (StatusCode::GONE, explanation(&app, true)?).into_response(),
-        None => explanation(&app, false)?.into_response(),
+        Some(_) => (StatusCode::GONE, explanation(&app, &viewer, true)?).into_response(),
+        None => explanation(&app, &viewer, false)?.into_response(),
     })
 }
 
 /// `POST /signin`: uses the link up and opens a session.
 pub(crate) async fn sign_in(
     State(app): State<App>,
+    viewer: Viewer,
     headers: HeaderMap,
     RawForm(form): RawForm,
 ) -> Result<Response, ApiError> {
     let now = app.clock.now();
     let Some(link) = token_of(&form).and_then(|token| app.auth.links.take(&token, now)) else {
         count(&app, "refused");
-        return Ok((StatusCode::GONE, explanation(&app, true)?).into_response());
+        return Ok((StatusCode::GONE, explanation(&app, &viewer, true)?).into_response());
     };
     let session = match app.auth.sessions.open(now).await {
         Ok(session) => session,
