@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
-use async_nats::jetstream::kv::{Config, CreateErrorKind, Store};
+use async_nats::jetstream::kv::{Config, CreateErrorKind, Operation, Store, UpdateErrorKind};
 use bytes::Bytes;
-use futures::TryStreamExt;
+use futures::{Stream, StreamExt, TryStreamExt};
 
 use super::Bus;
 use super::error::{BusError, ReadError};
+
+/// How many values are asked for at once when a whole bucket is read.
+const READS_AT_ONCE: usize = 32;
 
 /// A bucket.
 #[derive(Clone)]
@@ -55,6 +58,50 @@ impl Kv {
     /// The value of a key.
     pub async fn get(&self, key: &str) -> Result<Option<Bytes>, ReadError> {
         self.store.get(key).await.map_err(|error| self.failed(error))
+    }
+
+    /// The value of a key and its revision, for [`Kv::replace`].
+    pub async fn read(&self, key: &str) -> Result<Option<(Bytes, u64)>, ReadError> {
+        let entry = self.store.entry(key).await.map_err(|error| self.failed(error))?;
+        Ok(entry
+            .filter(|entry| entry.operation == Operation::Put)
+            .map(|entry| (entry.value, entry.revision)))
+    }
+
+    /// Sets a value where the newest revision is still `revision`; `false` when somebody else was faster.
+    pub async fn replace(&self, key: &str, value: Bytes, revision: u64) -> Result<bool, ReadError> {
+        match self.store.update(key, value, revision).await {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == UpdateErrorKind::WrongLastRevision => Ok(false),
+            Err(error) => Err(self.failed(error)),
+        }
+    }
+
+    /// Everything in the bucket, in the order of the keys. For buckets of a few thousand.
+    pub async fn all(&self) -> Result<Vec<(String, Bytes)>, ReadError> {
+        let keys = self.keys().await?;
+        let entries = futures::stream::iter(keys).map(|key| async move {
+            let value = self.get(&key).await?;
+            Ok(value.map(|value| (key, value)))
+        });
+        // A key that went meanwhile has no value.
+        entries
+            .buffered(READS_AT_ONCE)
+            .try_filter_map(|entry| async move { Ok(entry) })
+            .try_collect()
+            .await
+    }
+
+    /// The keys that change from now on. The stream ends with an error when changes may have been missed.
+    pub async fn changes(&self) -> Result<impl Stream<Item = Result<String, ReadError>> + use<>, ReadError> {
+        let watch = self.store.watch_all().await.map_err(|error| self.failed(error))?;
+        let bucket = self.bucket.clone();
+        Ok(watch.map(move |entry| {
+            entry.map(|entry| entry.key).map_err(|error| ReadError::Bucket {
+                bucket: bucket.clone(),
+                source: Box::new(error),
+            })
+        }))
     }
 
     /// Sets a value.
