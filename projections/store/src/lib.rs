@@ -22,5 +22,5 @@ pub use apply::{
 };
 pub use cursor::Cursor;
 pub use error::{BackendError, StoreError};
-pub use read::{LIMIT_MAX, LeadChange, LeadFilter, Page, ReadLeads};
+pub use read::{LIMIT_MAX, LeadChange, LeadFilter, Page, QUARTER_MS, ReadLeads};
 pub use shadow::{Comparer, Comparison, Difference, DifferenceKind, Shadow, ShadowLeads, ShadowState, Side};
