@@ -4,7 +4,10 @@ mod card;
 mod frame;
 mod list;
 mod message;
+pub(crate) mod operation;
+pub(crate) mod people;
 mod row;
+pub(crate) mod settings;
 mod state;
 
 pub(crate) use card::{detail, fragment as card_fragment};
