@@ -21,8 +21,18 @@ pub const REBUILD: &str = "callfold.rebuild";
 /// Core NATS, outside the stream: how far a rebuild is; may be lost.
 pub const REBUILD_PROGRESS: &str = "callfold.rebuild.progress";
 
-/// Key-value bucket: hash of a session's token → when it was opened.
+/// Key-value bucket: hash of a session's token → whose it is, and when and where it was opened.
 pub const BUCKET_SESSIONS: &str = "sessions";
+/// Key-value bucket: hash of a person's name → role, hash of the password, settings.
+pub const BUCKET_USERS: &str = "users";
+/// Key-value bucket: hash of a one-time sign-in link's token → for whom it is.
+pub const BUCKET_LINKS: &str = "links";
+/// Key-value bucket: hash of an API token → its name and what it is for.
+pub const BUCKET_TOKENS: &str = "tokens";
+/// Key-value bucket: the key that push messages are signed with.
+pub const BUCKET_KEYS: &str = "keys";
+/// Key-value bucket: what was told to whom, so that nobody is told twice.
+pub const BUCKET_NOTIFICATIONS: &str = "notifications";
 /// Key-value bucket: redeliveries that a stage asked for and no event tells of, `<stage>_<position>` → the delivery that
 /// was answered so, in decimal.
 pub const BUCKET_REDELIVERIES: &str = "redeliveries";

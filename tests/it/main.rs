@@ -20,6 +20,7 @@ mod order;
 mod outage;
 mod page;
 mod page_queue;
+mod page_people;
 mod pipeline;
 mod privacy;
 mod redelivery;

@@ -9,7 +9,7 @@ use callfold_schema::{CallSid, UnixMillis};
 use callfold_store::read::PhoneMatch;
 use callfold_store::search::{MARKED_FROM_FOLD, filter_marks};
 use callfold_store::{
-    Cursor, EARLIER_MAX, LIMIT_MAX, LeadChange, LeadFilter, Page, Projection, ReadLeads, Shelf, Side,
+    Cursor, EARLIER_MAX, LIMIT_MAX, LeadChange, LeadFilter, Page, Projection, QUARTER_MS, ReadLeads, Shelf, Side,
     StoreError, UnreadableEvent,
 };
 use sqlx::sqlite::SqliteRow;
@@ -73,6 +73,18 @@ impl ReadLeads for SqliteStore {
             .await
             .map_err(|error| unavailable("read the position", &error))?;
         projection(&row)
+    }
+
+    async fn calls_per_quarter(
+        &self,
+        from: UnixMillis,
+        to: UnixMillis,
+    ) -> Result<Vec<(UnixMillis, u64)>, StoreError> {
+        self.on_live(|side| self.quarters_on(side, from, to)).await
+    }
+
+    async fn oldest(&self, status: Status) -> Result<Option<UnixMillis>, StoreError> {
+        self.on_live(|side| self.oldest_on(side, status)).await
     }
 
     async fn unreadable(&self, limit: u32) -> Result<Vec<UnreadableEvent>, StoreError> {
@@ -161,6 +173,43 @@ impl SqliteStore {
             .collect::<Result<Vec<_>, StoreError>>()?;
         counts.sort_unstable();
         Ok(counts)
+    }
+
+    async fn quarters_on(
+        &self,
+        side: Side,
+        from: UnixMillis,
+        to: UnixMillis,
+    ) -> Result<Vec<(UnixMillis, u64)>, StoreError> {
+        let rows = sqlx::query(on(
+            side,
+            "SELECT created_at_ms / ?1 AS quarter, count(*) AS position FROM leads{s} \
+             WHERE created_at_ms >= ?2 AND created_at_ms < ?3 GROUP BY quarter ORDER BY quarter",
+        ))
+        .bind(QUARTER_MS)
+        .bind(from.0)
+        .bind(to.0)
+        .fetch_all(&self.reader)
+        .await
+        .map_err(|error| unavailable("count the calls of a period", &error))?;
+        rows.iter()
+            .map(|row| {
+                let quarter: i64 = get(row, "quarter")?;
+                Ok((UnixMillis(quarter.saturating_mul(QUARTER_MS)), position_of(row)?))
+            })
+            .collect()
+    }
+
+    async fn oldest_on(&self, side: Side, status: Status) -> Result<Option<UnixMillis>, StoreError> {
+        let oldest: Option<i64> = sqlx::query_scalar(on(
+            side,
+            "SELECT min(created_at_ms) FROM leads{s} WHERE status = ?",
+        ))
+        .bind(status.token())
+        .fetch_one(&self.reader)
+        .await
+        .map_err(|error| unavailable("read the oldest lead of a status", &error))?;
+        Ok(oldest.map(UnixMillis))
     }
 
     async fn newest_on(&self, side: Side) -> Result<u64, StoreError> {

@@ -70,6 +70,12 @@ where
         earlier_calls_of_a_number_are_counted,
     )
     .await;
+    case(
+        "calls are counted by the quarter",
+        &fresh,
+        calls_are_counted_by_the_quarter,
+    )
+    .await;
     case("words are found", &fresh, words_are_found).await;
     case(
         "a search follows what changes",
@@ -653,6 +659,28 @@ async fn pages_meet_without_gap_or_repeat<S: Store>(store: Arc<S>) {
             .len(),
         23
     );
+}
+
+async fn calls_are_counted_by_the_quarter<S: Store>(store: Arc<S>) {
+    let mut script = begin(&*store).await;
+    // A quarter of an hour ends 200 s behind T0.
+    for (n, second) in [(1, 0), (2, 10), (3, 199), (4, 200), (5, 2_000)] {
+        script.call(&format!("CA{n}"), second, "+972501234567");
+    }
+    script.call("CA6", 100, "+972501234567").ready("CA6", "RE6", 101);
+    script.write(&*store).await;
+    let at = |second: i64| UnixMillis(T0 + second * 1_000);
+    let counted = |from, to| store.calls_per_quarter(from, to);
+    assert_eq!(
+        counted(at(-1_000), at(3_000)).await.unwrap(),
+        [(at(-700), 4), (at(200), 1), (at(2_000), 1)]
+    );
+    // From the first moment on, and before the last one.
+    assert_eq!(counted(at(10), at(200)).await.unwrap(), [(at(-700), 3)]);
+    assert_eq!(counted(at(5_000), at(9_000)).await.unwrap(), []);
+    assert_eq!(store.oldest(Status::New).await.unwrap(), Some(at(0)));
+    assert_eq!(store.oldest(Status::Recorded).await.unwrap(), Some(at(100)));
+    assert_eq!(store.oldest(Status::Failed).await.unwrap(), None);
 }
 
 async fn filters_narrow<S: Store>(store: Arc<S>) {

@@ -22,5 +22,5 @@ pub use apply::{
 };
 pub use cursor::Cursor;
 pub use error::{BackendError, StoreError};
-pub use read::{EARLIER_MAX, LIMIT_MAX, LeadChange, LeadFilter, Page, ReadLeads, Shelf};
+pub use read::{EARLIER_MAX, LIMIT_MAX, LeadChange, LeadFilter, Page, QUARTER_MS, ReadLeads, Shelf};
 pub use shadow::{Comparer, Comparison, Difference, DifferenceKind, Shadow, ShadowLeads, ShadowState, Side};

@@ -9,15 +9,17 @@ use callfold_kit::bus::{Bus, BusError, Kv};
 use callfold_kit::clock::SharedClock;
 use callfold_kit::lifecycle::Lifecycle;
 use callfold_kit::metric::Metrics;
+use callfold_people::{Attempts, People, PeopleError, TokenHash};
 use callfold_schema::subject::BUCKET_REQUESTS;
 use callfold_store::ReadLeads;
 use jiff::tz::TimeZone;
 use tokio::sync::Semaphore;
 
-use crate::auth::{Auth, Links, Sessions, TokenHash};
+use crate::auth::{Auth, Links};
 use crate::config::ApiConfig;
 use crate::error::ApiError;
 use crate::export::EXPORTS_MAX;
+use crate::operation::Remembered;
 use crate::routes;
 use crate::sse::Feed;
 
@@ -69,6 +71,8 @@ pub(crate) struct AppState {
     pub(crate) requests: Kv,
     /// Places for tables that are sent.
     pub(crate) exports: Arc<Semaphore>,
+    /// How the system works, as it was found out last.
+    pub(crate) operation: Remembered,
 }
 
 impl AppState {
@@ -84,14 +88,16 @@ pub struct Api {
     app: App,
 }
 
-/// Opens the bucket of sessions and starts the task that live updates come from.
+/// Opens the buckets of people and sessions and starts the tasks that live updates and changes of people come from.
 pub async fn build(config: ApiConfig, deps: Deps) -> Result<Api, BusError> {
-    let sessions = Sessions::open_bucket(&deps.bus).await?;
+    let people = Arc::new(People::open(&deps.bus).await?);
+    people.watch(&deps.lifecycle);
     let requests = deps.bus.kv(BUCKET_REQUESTS, Some(REQUESTS_KEPT)).await?;
     let auth = Auth {
         token: config.token.as_ref().map(|token| TokenHash::of(token.expose())),
         links: Links::default(),
-        sessions,
+        people,
+        attempts: Attempts::default(),
         public_url: config.public_url,
     };
     let feed = Feed::start(Arc::clone(&deps.leads), deps.bus.clone(), &deps.lifecycle);
@@ -108,6 +114,7 @@ pub async fn build(config: ApiConfig, deps: Deps) -> Result<Api, BusError> {
         feed,
         requests,
         exports: Arc::new(Semaphore::new(EXPORTS_MAX)),
+        operation: Remembered::default(),
     });
     Ok(Api { app })
 }
@@ -118,8 +125,16 @@ impl Api {
         routes::router(Arc::clone(&self.app))
     }
 
-    /// Path and query of a new sign-in link (`/signin?token=…`), good once within 15 minutes. A secret: it goes to
-    /// standard output or to the person, never to a log.
+    /// Whether there is an owner: then people sign in by name, and [`Api::issue_sign_in_link`] gives links that are refused.
+    ///
+    /// # Errors
+    /// The broker does not answer.
+    pub async fn has_owner(&self) -> Result<bool, PeopleError> {
+        self.app.auth.people.has_owner(self.app.clock.now()).await
+    }
+
+    /// Path and query of a new sign-in link (`/signin?token=…`), good once within 15 minutes, for the owner while nobody has
+    /// been added as one. A secret: it goes to standard output or to the person, never to a log.
     pub fn issue_sign_in_link(&self) -> String {
         let token = self.app.auth.links.issue(self.app.clock.now());
         format!("/signin?token={}", token.expose())

@@ -53,12 +53,38 @@ pub(crate) static CARD_STYLE: LazyLock<Asset> =
 /// What the card does.
 pub(crate) static CARD_SCRIPT: LazyLock<Asset> =
     LazyLock::new(|| Asset::script("card", include_str!("../assets/card.js")));
+/// What sign-in, people, settings and operation look like.
+pub(crate) static PEOPLE_STYLE: LazyLock<Asset> =
+    LazyLock::new(|| Asset::style("people", include_str!("../assets/people.css")));
+/// What the settings do.
+pub(crate) static PEOPLE_SCRIPT: LazyLock<Asset> =
+    LazyLock::new(|| Asset::script("people", include_str!("../assets/people.js")));
 /// The sign in the browser's tab.
 pub(crate) static ICON: LazyLock<Asset> =
     LazyLock::new(|| Asset::new("icon", "svg", "image/svg+xml", include_str!("../assets/icon.svg")));
 
 /// Everything that is served.
-static ALL: [&LazyLock<Asset>; 5] = [&STYLE, &SCRIPT, &CARD_STYLE, &CARD_SCRIPT, &ICON];
+static ALL: [&LazyLock<Asset>; 7] = [
+    &STYLE,
+    &SCRIPT,
+    &CARD_STYLE,
+    &CARD_SCRIPT,
+    &PEOPLE_STYLE,
+    &PEOPLE_SCRIPT,
+    &ICON,
+];
+
+/// `GET /sw.js`: the service worker. Its address is fixed, and at the root because it has to show cards.
+pub(crate) async fn service_worker() -> Response {
+    (
+        [(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("text/javascript; charset=utf-8"),
+        )],
+        include_str!("../assets/sw.js"),
+    )
+        .into_response()
+}
 
 /// `GET /assets/{name}`: no sign-in needed, nothing personal inside.
 pub(crate) async fn serve(Path(name): Path<String>) -> Response {

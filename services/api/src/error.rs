@@ -7,6 +7,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use callfold_kit::blob::BlobError;
 use callfold_kit::bus::{PublishError, ReadError};
+use callfold_people::PeopleError;
 use callfold_schema::EncodeError;
 use callfold_store::StoreError;
 use schemars::JsonSchema;
@@ -24,6 +25,12 @@ pub(crate) enum ApiError {
     /// A form that another site sent.
     #[error("a form from another site")]
     ForeignForm,
+    /// A form, or what a script sent, without the token of its session.
+    #[error("without the session's form token")]
+    FormToken,
+    /// Their role does not allow it.
+    #[error("not allowed for this role")]
+    Forbidden,
     /// There is no such lead, recording or page. Says what, without repeating it.
     #[error("not found: {0}")]
     NotFound(&'static str),
@@ -75,9 +82,9 @@ pub(crate) enum ApiError {
     /// The call was erased.
     #[error("the call was erased")]
     Gone,
-    /// The sessions.
-    #[error("could not read or write the sessions")]
-    Sessions(#[source] ReadError),
+    /// People, sessions, tokens.
+    #[error(transparent)]
+    People(#[from] PeopleError),
     /// The recordings.
     #[error("could not read the recording")]
     Recording(#[source] BlobError),
@@ -118,6 +125,18 @@ impl ApiError {
                 "/problems/foreign-form",
                 "Refused",
                 "The form was sent by another site.",
+            ),
+            ApiError::FormToken => (
+                StatusCode::FORBIDDEN,
+                "/problems/form-token",
+                "Refused",
+                "The page is of another session, or too old: load it again. Scripts send `X-CSRF-Token`.",
+            ),
+            ApiError::Forbidden => (
+                StatusCode::FORBIDDEN,
+                "/problems/forbidden",
+                "Not allowed",
+                "This needs another role, or a token with a larger scope.",
             ),
             ApiError::NotFound(what) => (StatusCode::NOT_FOUND, "/problems/not-found", "Not found", *what),
             ApiError::Gone => (
@@ -168,14 +187,24 @@ impl ApiError {
             | ApiError::Stream(_)
             | ApiError::Publish(_)
             | ApiError::Erase(_)
-            | ApiError::Sessions(_)
+            | ApiError::People(PeopleError::Bucket(_) | PeopleError::Busy | PeopleError::Contended)
             | ApiError::Recording(_) => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "/problems/unavailable",
                 "Not available now",
                 "Something this answer needs cannot be reached; try again later.",
             ),
-            ApiError::Render(_) | ApiError::Encode(_) | ApiError::Event(_) | ApiError::Panicked => (
+            ApiError::People(PeopleError::Refused(_)) => (
+                StatusCode::CONFLICT,
+                "/problems/conflict",
+                "Conflict",
+                "What was asked for about people is not allowed.",
+            ),
+            ApiError::People(PeopleError::Encode(_) | PeopleError::Hash(_) | PeopleError::Panicked)
+            | ApiError::Render(_)
+            | ApiError::Encode(_)
+            | ApiError::Event(_)
+            | ApiError::Panicked => (
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "/problems/internal",
                 "Internal error",

@@ -1,7 +1,7 @@
 //! The read model over HTTP: JSON, server-sent events, and the page that people work in.
 //!
 //! Reads the lead table (`ReadLeads`), the stream (stories, by position) and the recordings; writes none of them. What
-//! it keeps itself are sessions, in a bucket of the broker. `README.md` has paths, settings and invariants.
+//! it keeps itself are people and sessions, in buckets of the broker (`callfold-people`). `README.md` has paths, settings and invariants.
 
 mod app;
 mod assets;
@@ -9,6 +9,7 @@ mod auth;
 mod config;
 mod error;
 mod export;
+mod operation;
 mod page;
 mod query;
 mod range;

@@ -4,6 +4,7 @@
 
 mod changes;
 mod queue;
+mod people;
 mod stage;
 
 use std::sync::Arc;
@@ -501,12 +502,17 @@ async fn signing_out_ends_the_session_and_other_sites_cannot_do_it() {
     );
     let cookie = cookie_of(&response);
 
+    let page = Request::get("/").header("cookie", &cookie);
+    let page = text(send(&router, page.body(Body::empty()).unwrap()).await).await;
+    let form_token = page.split_once("data-form-token=\"").unwrap().1;
+    let form_token = form_token.split_once('"').unwrap().0;
     let sign_out = async |name: &str, value: &str| {
         let request = Request::post("/signout")
             .header("cookie", &cookie)
             .header("host", "127.0.0.1:5000")
+            .header("content-type", "application/x-www-form-urlencoded")
             .header(name, value)
-            .body(Body::empty())
+            .body(Body::from(format!("form_token={form_token}")))
             .unwrap();
         send(&router, request).await
     };

@@ -94,6 +94,15 @@ pub enum Command {
     /// They are kept in `models` of the data folder. A running transcriber takes a change up within seconds.
     #[command(subcommand)]
     Model(ModelCommand),
+    /// Who works here: add people, change roles and passwords, give sign-in links.
+    ///
+    /// `callfold user add Dana --role owner` first, then `callfold user add Noam`. The running system takes changes up at
+    /// once. Passwords come from standard input or a prompt, never from an argument.
+    #[command(subcommand)]
+    User(UserCommand),
+    /// API tokens for programs: what each may do, and when it was last used.
+    #[command(subcommand)]
+    Token(TokenCommand),
     /// Check every setting and dependency, and say what to do about what is wrong.
     Doctor(DoctorArgs),
     /// Ask a running process whether it can do its work: exit code 0 when /readyz answers 200.
@@ -144,6 +153,87 @@ pub struct RoleArgs {
     /// The data folder, for what has no setting of its own (SQLite, recordings, models).
     #[command(flatten)]
     pub data: DataArgs,
+}
+
+/// `user`
+#[derive(Debug, Subcommand)]
+pub enum UserCommand {
+    /// Add somebody. Asks for a password; with --no-password they sign in by links.
+    Add {
+        /// The data folder, whose run.json tells where the running system is.
+        #[command(flatten)]
+        data: DataArgs,
+        /// The name, as it stands on cards and in events.
+        name: String,
+        /// viewer reads; agent acts on leads; owner erases, exports and manages people. The first one has to be an owner.
+        #[arg(long, default_value = "agent", value_name = "ROLE")]
+        role: String,
+        /// Without a password: sign-in by links only.
+        #[arg(long)]
+        no_password: bool,
+    },
+    /// Print who there is: name, role, how they sign in, open sign-ins.
+    List(ListArgs),
+    /// Give somebody another role: viewer, agent or owner.
+    Role {
+        /// The data folder, whose run.json tells where the running system is.
+        #[command(flatten)]
+        data: DataArgs,
+        /// The name.
+        name: String,
+        /// The role.
+        role: String,
+    },
+    /// Give somebody a new password, and end their sign-ins.
+    Password {
+        /// The data folder, whose run.json tells where the running system is.
+        #[command(flatten)]
+        data: DataArgs,
+        /// The name.
+        name: String,
+    },
+    /// Remove somebody, and end their sign-ins. What they did keeps their name.
+    Remove {
+        /// The data folder, whose run.json tells where the running system is.
+        #[command(flatten)]
+        data: DataArgs,
+        /// The name.
+        name: String,
+    },
+    /// Print a sign-in link, good once within 15 minutes.
+    Link {
+        /// The data folder, whose run.json tells where the running system is.
+        #[command(flatten)]
+        data: DataArgs,
+        /// For whom. Without a name: for whoever looks after the installation, while there is no owner.
+        name: Option<String>,
+    },
+}
+
+/// `token`
+#[derive(Debug, Subcommand)]
+pub enum TokenCommand {
+    /// Make a token and print it, once.
+    Add {
+        /// The data folder, whose run.json tells where the running system is.
+        #[command(flatten)]
+        data: DataArgs,
+        /// What it is for; stands in events.
+        name: String,
+        /// read; write: acts on leads, too; erase: erases and exports, too.
+        #[arg(long, default_value = "read", value_name = "SCOPE")]
+        scope: String,
+    },
+    /// Print the tokens: name, scope, when they were made and last used.
+    List(ListArgs),
+    /// End a token.
+    Revoke {
+        /// The data folder, whose run.json tells where the running system is.
+        #[command(flatten)]
+        data: DataArgs,
+        /// The name.
+        name: String,
+    },
 }
 
 /// How to reach a running callfold.

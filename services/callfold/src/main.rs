@@ -72,6 +72,8 @@ fn run(command: Command) -> Pin<Box<dyn Future<Output = anyhow::Result<ExitCode>
         Command::Reconcile(args) => Box::pin(tools::reconcile::run(args)),
         Command::Erase(args) => Box::pin(tools::erase::run(args)),
         Command::Model(command) => Box::pin(tools::model::run(command)),
+        Command::User(command) => Box::pin(tools::user::run(command)),
+        Command::Token(command) => Box::pin(tools::token::run(command)),
         Command::Doctor(args) => Box::pin(tools::doctor::run(args)),
         Command::Health(args) => Box::pin(tools::health::run(args)),
     }

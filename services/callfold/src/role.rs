@@ -46,7 +46,7 @@ pub async fn run(role: Role, args: RoleArgs) -> anyhow::Result<ExitCode> {
         stack.health.ready().await;
         say(&format!("ready http://{} ({})", stack.address, role.name()));
         if let Some(api) = &stack.api {
-            say(&sign_in_line(api, &config, stack.address));
+            say(&sign_in_line(api, &config, stack.address).await);
         }
         lifecycle.soft().cancelled().await;
         anyhow::Ok(())

@@ -139,7 +139,10 @@ async fn serve(
             "ready http://{address} (data in {})",
             data_dir.display()
         ));
-        let link = stack.api.as_ref().map(|api| sign_in_line(api, config, address));
+        let link = match &stack.api {
+            Some(api) => Some(sign_in_line(api, config, address).await),
+            None => None,
+        };
         if let Some(link) = &link {
             say(link);
         }
@@ -173,10 +176,30 @@ pub fn say(line: &str) {
     }
 }
 
-/// The line with a new sign-in link: for this machine, and for the public address where there is one.
-pub fn sign_in_line(api: &callfold_api::Api, config: &StackConfig, address: std::net::SocketAddr) -> String {
-    let path = api.issue_sign_in_link();
-    let mut line = format!("sign in (once, within 15 minutes): http://{address}{path}");
+/// How to sign in, for this machine and for the public address where there is one: with a new one-time link while there is no
+/// owner, by name and password afterwards.
+pub async fn sign_in_line(
+    api: &callfold_api::Api,
+    config: &StackConfig,
+    address: std::net::SocketAddr,
+) -> String {
+    let has_owner = match api.has_owner().await {
+        Ok(has_owner) => has_owner,
+        Err(error) => {
+            // Such a link is refused where there is an owner; no link would lock out where there is none.
+            tracing::warn!(error = %callfold_kit::chain(&error), "it could not be found out whether there is an owner");
+            false
+        }
+    };
+    let (how, path) = if has_owner {
+        (
+            "sign in with name and password (or `callfold user link NAME`)",
+            "/signin".to_owned(),
+        )
+    } else {
+        ("sign in (once, within 15 minutes)", api.issue_sign_in_link())
+    };
+    let mut line = format!("{how}: http://{address}{path}");
     if let Some(public) = &config.api.public_url {
         line.push_str(&format!(
             "\n  or, where the page is public: {}{path}",

@@ -733,6 +733,103 @@ async fn campaigns_are_held_compared_and_adopted_from_the_command_line() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn people_and_tokens_are_managed_from_a_terminal_beside_the_running_system() {
+    const PASSWORD: &str = "four words on a line";
+    let here = Installation::new();
+    let mut up = here.start(&["up", "--listen", "127.0.0.1:0"]);
+    let address = up.ready().await;
+
+    // Before there are people, a new link needs no restart.
+    let link = here.run(&["user", "link"]).await;
+    assert_eq!(link.code, Some(0), "{link:?}");
+    assert!(
+        link.out.starts_with(&format!("{address}/signin?token=")),
+        "{link:?}"
+    );
+    let http = callfold_kit::http::client_builder().build().unwrap();
+    let looked = http.get(link.out.trim()).send().await.unwrap();
+    assert_eq!(looked.status(), 200);
+
+    let agent_first = here
+        .run_with_line(&["user", "add", "דנה", "--role", "agent"], PASSWORD)
+        .await;
+    assert_eq!(agent_first.code, Some(1), "{agent_first:?}");
+    assert!(
+        agent_first.err.contains("the first person has to be an owner"),
+        "{agent_first:?}"
+    );
+    let weak = here
+        .run_with_line(&["user", "add", "Olga", "--role", "owner"], "password1234")
+        .await;
+    assert!(
+        weak.err.contains("easy to guess") && !weak.err.contains("password1234"),
+        "{weak:?}"
+    );
+    let owner = here
+        .run_with_line(&["user", "add", "Olga", "--role", "owner"], PASSWORD)
+        .await;
+    assert_eq!(owner.code, Some(0), "{owner:?}");
+    let agent = here.run(&["user", "add", "דנה", "--no-password"]).await;
+    assert!(agent.out.contains("callfold user link"), "{agent:?}");
+
+    // The running system knows it at once: the password signs in.
+    let form = [("name", "olga"), ("password", PASSWORD)];
+    let signed_in = http
+        .post(format!("{address}/signin"))
+        .form(&form)
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(signed_in.status(), 303);
+    let listed = here.run(&["user", "list"]).await.out;
+    assert!(
+        listed.contains("Olga  owner  password, 1 open sign-ins"),
+        "{listed}"
+    );
+    assert!(
+        listed.contains("דנה  agent  links only, 0 open sign-ins"),
+        "{listed}"
+    );
+
+    // A link is for somebody from now on.
+    let nobody = here.run(&["user", "link"]).await;
+    assert!(nobody.err.contains("say for whom the link is"), "{nobody:?}");
+    let dana = here.run(&["user", "link", "דנה"]).await;
+    assert_eq!(dana.code, Some(0), "{dana:?}");
+    let role = here.run(&["user", "role", "דנה", "viewer"]).await;
+    assert!(role.out.contains("is viewer now"), "{role:?}");
+    let last = here.run(&["user", "remove", "Olga"]).await;
+    assert!(last.err.contains("last owner"), "{last:?}");
+    let removed = here.run(&["user", "remove", "דנה"]).await;
+    assert_eq!(removed.code, Some(0), "{removed:?}");
+
+    let token = here.run(&["token", "add", "crm"]).await;
+    assert_eq!(token.code, Some(0), "{token:?}");
+    let crm = Api::new(&address, token.out.trim());
+    assert_eq!(crm.leads("").await.len(), 0);
+    let listed = here.run(&["token", "list"]).await.out;
+    assert!(
+        listed.starts_with("crm  read  made ") && !listed.contains("never"),
+        "{listed}"
+    );
+    assert_eq!(here.run(&["token", "revoke", "crm"]).await.code, Some(0));
+    wait_for("the token to be over", async || {
+        let url = format!("{address}/api/v1/leads");
+        let answer = http.get(url).bearer_auth(token.out.trim()).send().await.unwrap();
+        (answer.status() == 401).then_some(())
+    })
+    .await;
+    assert!(up.stop(Signal::INT).await.success());
+
+    // With people, the next start prints no link.
+    let mut up = here.start(&["up", "--listen", "127.0.0.1:0"]);
+    let line = up.says("sign in with name and password").await;
+    assert!(line.ends_with("/signin"), "{line}");
+    assert!(up.stop(Signal::INT).await.success());
+    assert!(!up.everything().contains(PASSWORD));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bad_usage_ends_with_64() {
     let here = Installation::new();
     // Beyond loopback anybody could post calls.

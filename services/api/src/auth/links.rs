@@ -1,15 +1,12 @@
-//! One-time sign-in links. Only hashes are kept, in memory: a restart ends all links.
+//! One-time sign-in links of the process itself: they let whoever started it in while there is no owner. Only hashes are kept,
+//! in memory: a restart ends them. Links for people (`callfold user link`) are in the broker.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 
 use callfold_kit::secret::Secret;
+use callfold_people::{LINK_MS, TokenHash, new_secret};
 use callfold_schema::UnixMillis;
-
-use super::{TokenHash, new_token};
-
-/// How long a link is good for, in milliseconds: 15 minutes.
-pub(crate) const LINK_MS: i64 = 15 * 60 * 1000;
 
 /// How many unused links there can be; a further one ends the oldest.
 pub(crate) const LINKS_MAX: usize = 32;
@@ -28,7 +25,7 @@ pub(crate) struct Links(Mutex<VecDeque<Link>>);
 impl Links {
     /// Makes a link's token.
     pub(crate) fn issue(&self, now: UnixMillis) -> Secret {
-        let token = new_token();
+        let token = new_secret();
         let expires_at = UnixMillis(now.0.saturating_add(LINK_MS));
         self.put_back(Link {
             hash: TokenHash::of(token.expose()),

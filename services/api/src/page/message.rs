@@ -32,7 +32,7 @@ pub(crate) async fn as_page(
         return response;
     };
     let rendered = match &*error {
-        ApiError::Unauthenticated => explanation(&app, &viewer, false),
+        ApiError::Unauthenticated => explanation(&app, &viewer),
         other => {
             let f = Frame::still(&app, &viewer);
             let (heading, text) = words_for(other, &f);
@@ -58,11 +58,13 @@ fn words_for(error: &ApiError, f: &Frame) -> (&'static str, &'static str) {
         ApiError::BadQuery(_) => (w.frame.not_found, w.frame.bad_query),
         ApiError::Unauthenticated => (w.people.sign_in, w.people.sign_in_needed),
         ApiError::ForeignForm => (w.frame.refused, w.frame.refused_text),
+        ApiError::FormToken => (w.frame.refused, w.people.form_token_text),
+        ApiError::Forbidden => (w.frame.refused, w.people.forbidden_text),
         ApiError::Store(_)
         | ApiError::Erase(_)
         | ApiError::Stream(_)
         | ApiError::Publish(_)
-        | ApiError::Sessions(_)
+        | ApiError::People(_)
         | ApiError::Recording(_)
         | ApiError::TooManyExports
         | ApiError::TooManyFollowers => (w.frame.unavailable, w.frame.unavailable_text),

@@ -6,7 +6,10 @@ mod frame;
 mod list;
 mod message;
 mod pieces;
+pub(crate) mod operation;
+pub(crate) mod people;
 mod row;
+pub(crate) mod settings;
 mod state;
 
 pub(crate) use card::{detail, fragment as card_fragment};

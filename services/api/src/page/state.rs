@@ -212,7 +212,7 @@ impl PassedView {
     }
 }
 
-fn class_name(class: FailureClass, w: &Words) -> &'static str {
+pub(crate) fn class_name(class: FailureClass, w: &Words) -> &'static str {
     match class {
         FailureClass::NotYet => w.state.class_not_yet,
         FailureClass::Network => w.state.class_network,

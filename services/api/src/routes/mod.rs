@@ -50,6 +50,7 @@ pub(crate) fn api_routes() -> Vec<(&'static str, MethodRouter<App>)> {
             get(leads::recording::recording),
         ),
         ("/api/v1/events", get(events::follow)),
+        ("/api/v1/operation", get(page::operation::json)),
         ("/api/openapi.json", get(openapi::description)),
     ]
 }
@@ -63,6 +64,21 @@ fn page_routes() -> Vec<(&'static str, MethodRouter<App>)> {
         ("/leads/{call_sid}", get(page::detail)),
         ("/leads/{call_sid}/card", get(page::card_fragment)),
         ("/signout", post(signin::sign_out)),
+        ("/operation", get(page::operation::show)),
+        ("/operation/rerun", post(page::operation::rerun)),
+        ("/people", get(page::people::list)),
+        ("/people/add", post(page::people::add)),
+        ("/people/role", post(page::people::role)),
+        ("/people/password", post(page::people::password)),
+        ("/people/remove", post(page::people::remove)),
+        ("/people/link", post(page::people::link)),
+        ("/people/sessions/end", post(page::people::end_session)),
+        ("/settings", get(page::settings::show)),
+        ("/settings/choices", post(page::settings::choices)),
+        ("/settings/password", post(page::settings::password)),
+        ("/settings/sessions/end", post(page::settings::end_session)),
+        ("/settings/push", post(page::settings::subscribe)),
+        ("/settings/push/remove", post(page::settings::unsubscribe)),
     ]
 }
 
@@ -95,6 +111,7 @@ pub(crate) fn router(app: App) -> Router {
         .merge(api)
         .merge(pages)
         .route("/assets/{name}", get(assets::serve))
+        .route("/sw.js", get(assets::service_worker))
         .layer(middleware::from_fn_with_state(Arc::clone(&app), observe))
         .layer(compressed())
         .with_state(app)

@@ -52,7 +52,7 @@ fn document() -> Value {
         "components": {
             "schemas": schemas.take_definitions(true),
             "securitySchemes": {
-                "token": { "type": "http", "scheme": "bearer", "description": "CALLFOLD_API_TOKEN" },
+                "token": { "type": "http", "scheme": "bearer", "description": "CALLFOLD_API_TOKEN, or a token of `callfold token add`: scope read, write or erase" },
                 "session": { "type": "apiKey", "in": "cookie", "name": crate::auth::SESSION_COOKIE },
             },
         },
@@ -70,6 +70,7 @@ fn paths(schemas: &mut SchemaGenerator) -> Value {
     let rerun = of(schemas.subschema_for::<ReprocessAnswer>());
     let notice = of(schemas.subschema_for::<LeadNotice<'static>>());
     let erasure = of(schemas.subschema_for::<Erasure>());
+    let operation = of(schemas.subschema_for::<crate::operation::Operation>());
     let problem = of(schemas.subschema_for::<Problem>());
     let status = of(schemas.subschema_for::<Status>());
     let disposition = of(schemas.subschema_for::<Disposition>());
@@ -271,6 +272,12 @@ fn paths(schemas: &mut SchemaGenerator) -> Value {
                 number("last_event_id", "The same, where a header cannot be sent."),
             ],
             "responses": answers(body("Server-sent events.", "text/event-stream", &notice), &[bad]),
+        }},
+        "/api/v1/operation": { "get": {
+            "operationId": "getOperation",
+            "summary": "What waits, what failed and why, how long calls take, how full the stream is",
+            "responses": answers(body("The last 30 days.", "application/json", &operation),
+                &[("403", "The token's scope is read only: it takes write.")]),
         }},
         "/api/openapi.json": { "get": {
             "operationId": "getDescription",

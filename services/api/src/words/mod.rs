@@ -168,7 +168,9 @@ mod tests {
     use super::*;
 
     /// Names of things that are written alike everywhere.
-    const ALIKE: [&str; 10] = [
+    const ALIKE: [&str; 12] = [
+        "link",
+        "user",
         "callfold",
         "up",
         "model",

@@ -16,6 +16,8 @@ pub mod rebuild;
 pub mod reconcile;
 pub mod reprocess;
 pub mod simulate;
+pub mod token;
+pub mod user;
 pub mod verify;
 
 use std::path::{Path, PathBuf};

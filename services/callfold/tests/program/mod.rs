@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use callfold_kit::testing::wait_for;
 use rustix::process::{Pid, Signal};
-use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWriteExt, BufReader};
 use tokio::process::{Child, Command};
 
 /// How long a process may take to end by itself.
@@ -105,6 +105,26 @@ impl Installation {
                 .await
                 .unwrap_or_else(|_| panic!("{arguments:?} never ended"))
                 .expect("the program starts"),
+        )
+    }
+
+    /// Runs it to its end, with one line on its standard input.
+    pub(crate) async fn run_with_line(&self, arguments: &[&str], line: &str) -> Ran {
+        let mut child = self
+            .command(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        let mut input = child.stdin.take().expect("it is piped");
+        input.write_all(format!("{line}\n").as_bytes()).await.unwrap();
+        drop(input);
+        let output = tokio::time::timeout(END_TIMEOUT * 3, child.wait_with_output()).await;
+        Ran::from(
+            output
+                .unwrap_or_else(|_| panic!("{arguments:?} never ended"))
+                .unwrap(),
         )
     }
 

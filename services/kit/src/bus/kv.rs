@@ -4,10 +4,13 @@ use std::time::Duration;
 
 use async_nats::jetstream::kv::{Config, CreateErrorKind, Operation, Store, UpdateErrorKind};
 use bytes::Bytes;
-use futures::TryStreamExt;
+use futures::{Stream, StreamExt, TryStreamExt};
 
 use super::Bus;
 use super::error::{BusError, ReadError};
+
+/// How many values are asked for at once when a whole bucket is read.
+const READS_AT_ONCE: usize = 32;
 
 /// A bucket.
 #[derive(Clone)]
@@ -80,6 +83,33 @@ impl Kv {
             Err(error) if error.kind() == UpdateErrorKind::WrongLastRevision => Ok(None),
             Err(error) => Err(self.failed(error)),
         }
+    }
+
+    /// Everything in the bucket, in the order of the keys. For buckets of a few thousand.
+    pub async fn all(&self) -> Result<Vec<(String, Bytes)>, ReadError> {
+        let keys = self.keys().await?;
+        let entries = futures::stream::iter(keys).map(|key| async move {
+            let value = self.get(&key).await?;
+            Ok(value.map(|value| (key, value)))
+        });
+        // A key that went meanwhile has no value.
+        entries
+            .buffered(READS_AT_ONCE)
+            .try_filter_map(|entry| async move { Ok(entry) })
+            .try_collect()
+            .await
+    }
+
+    /// The keys that change from now on. The stream ends with an error when changes may have been missed.
+    pub async fn changes(&self) -> Result<impl Stream<Item = Result<String, ReadError>> + use<>, ReadError> {
+        let watch = self.store.watch_all().await.map_err(|error| self.failed(error))?;
+        let bucket = self.bucket.clone();
+        Ok(watch.map(move |entry| {
+            entry.map(|entry| entry.key).map_err(|error| ReadError::Bucket {
+                bucket: bucket.clone(),
+                source: Box::new(error),
+            })
+        }))
     }
 
     /// Sets a value.

@@ -12,13 +12,12 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::app::App;
+use crate::auth::SignedIn;
 use crate::error::ApiError;
 use crate::query::{NO_LEAD, call_sid};
 
 /// How long the tombstone may take to become durable.
 const PUBLISH_WAIT: Duration = Duration::from_secs(5);
-/// Who erases: the one token and the sessions it opens stand for one person.
-const BY: &str = "api";
 
 /// How far an erasure is.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -30,7 +29,11 @@ pub(crate) struct Erasure {
 }
 
 /// Publishes the tombstone. Asked again it says how far the erasure is: the same answer, whoever was first.
-pub(crate) async fn erase(State(app): State<App>, Path(sid): Path<String>) -> Result<Response, ApiError> {
+pub(crate) async fn erase(
+    State(app): State<App>,
+    SignedIn(who): SignedIn,
+    Path(sid): Path<String>,
+) -> Result<Response, ApiError> {
     let call_sid = call_sid(&sid)?;
     let is_there = |kind| {
         let subject = Subject::new(call_sid.clone(), kind, Key::single());
@@ -61,7 +64,7 @@ pub(crate) async fn erase(State(app): State<App>, Path(sid): Path<String>) -> Re
             return Err(ApiError::NotFound(NO_LEAD));
         }
         let event = CallErased {
-            by: BY.to_owned(),
+            by: who.name.clone(),
             why: ErasureReason::Person,
         };
         let event = NewEvent::new(call_sid.clone(), Key::single(), app.clock.now(), event);

@@ -21,7 +21,7 @@ use serde::Deserialize;
 
 use super::write::{Seen, answer, fold, if_match, read_state, request_hash, take_in};
 use crate::app::{App, AppState};
-use crate::auth::actor;
+use crate::auth::SignedIn;
 use crate::error::ApiError;
 use crate::query::call_sid;
 
@@ -154,6 +154,7 @@ fn check(action: &LeadAction, lead: &Lead) -> Result<(), ApiError> {
 /// Records one change; the answer is the lead it makes.
 pub(crate) async fn patch(
     State(app): State<App>,
+    SignedIn(who): SignedIn,
     Path(sid): Path<String>,
     headers: HeaderMap,
     body: Bytes,
@@ -192,7 +193,7 @@ pub(crate) async fn patch(
         let revision = lead.revision + 1;
         let update = LeadUpdated {
             revision,
-            by: actor(&headers).to_owned(),
+            by: who.name.clone(),
             action: action.clone(),
             request: request.clone(),
         };

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::read_lead;
 use super::write::{Seen, answer, if_match, request_hash};
 use crate::app::{App, AppState};
-use crate::auth::actor;
+use crate::auth::SignedIn;
 use crate::error::ApiError;
 use crate::query::call_sid;
 
@@ -77,6 +77,7 @@ impl ReprocessBody {
 /// Asks for a re-run; the answer comes before it begins.
 pub(crate) async fn reprocess(
     State(app): State<App>,
+    SignedIn(who): SignedIn,
     Path(sid): Path<String>,
     headers: HeaderMap,
     body: Bytes,
@@ -108,7 +109,7 @@ pub(crate) async fn reprocess(
         let event = ReprocessRequested {
             run,
             from: asked.from,
-            by: actor(&headers).to_owned(),
+            by: who.name.clone(),
             why: asked.why,
             engine: asked.engine,
             model: asked.model,

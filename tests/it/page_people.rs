@@ -1,0 +1,148 @@
+//! Who works here, in real browsers: each person has one of their own.
+
+use std::time::Duration;
+
+use callfold::simulate::Script;
+use callfold_kit::testing::wait_for;
+use fantoccini::{Client, Locator};
+
+use crate::harness::{Browser, Spoken, World, tone};
+
+const PASSWORD: &str = "four words on a line";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_owner_adds_an_agent_who_signs_in_acts_by_name_and_is_signed_out_again() {
+    let world = World::sqlite().engine(Spoken(Spoken::TEXT)).build().await;
+    let system = world.start().await;
+    let (first, second) = (Browser::start().await, Browser::start().await);
+    let (owner, agent) = (&first.client, &second.client);
+    let address = |path: &str| system.base.join(path).unwrap().to_string();
+
+    // The installation's link lets the first owner in, who adds a person for herself and one for an agent.
+    let link = system.stack.api.as_ref().unwrap().issue_sign_in_link();
+    owner.goto(&address(&link)).await.unwrap();
+    click(owner, "form[action='/signin'] button").await;
+    find(owner, "[data-list]").await;
+    owner.goto(&address("/people")).await.unwrap();
+    for (name, role) in [("אולגה", "owner"), ("דנה", "agent"), ("Vera", "viewer")] {
+        type_into(owner, "#add-name", name).await;
+        let choose = format!("document.querySelector('#add-role').value = '{role}'");
+        owner.execute(&choose, Vec::new()).await.unwrap();
+        type_into(owner, "#add-password", PASSWORD).await;
+        click(owner, "form[action='/people/add'] button").await;
+        find(owner, &format!("[data-person='{name}']")).await;
+    }
+
+    // A wrong password is refused in words, the right one lets her in.
+    agent.goto(&address("/")).await.unwrap();
+    for password in ["five words on a line", PASSWORD] {
+        clear(agent, "#name").await;
+        type_into(agent, "#name", "דנה").await;
+        type_into(agent, "#password", password).await;
+        click(agent, "form.fields[action='/signin'] button").await;
+        if password != PASSWORD {
+            find(agent, "[role=alert]").await;
+        }
+    }
+    find(agent, "[data-list]").await;
+    assert_eq!(
+        agent
+            .find_all(Locator::Css("a[href='/people']"))
+            .await
+            .unwrap()
+            .len(),
+        0,
+        "not hers"
+    );
+
+    // What she does carries her name.
+    let played = system.play(&Script::leaves(tone())).await;
+    system.lead_at(&played.call_sid, "processed").await;
+    let script = "const done = arguments[arguments.length - 1];
+        fetch('/api/v1/leads/' + arguments[0], { method: 'PATCH', body: JSON.stringify({ seen: true }),
+          headers: { 'Content-Type': 'application/json', 'If-Match': '*', 'X-CSRF-Token': document.body.dataset.formToken } })
+          .then((answer) => done(answer.status));";
+    let sid = serde_json::Value::from(played.call_sid.as_str());
+    let status = agent.execute_async(script, vec![sid.clone()]).await.unwrap();
+    assert_eq!(status, 200);
+    let story = system.story(&played.call_sid).await;
+    let update = story
+        .iter()
+        .find(|event| event["kind"] == "lead_updated")
+        .unwrap();
+    assert!(update.to_string().contains("דנה"), "{update}");
+
+    // The owner makes her a viewer: from then on she cannot act.
+    let form = "[data-person='דנה'] form[action='/people/role']";
+    let choose = format!("document.querySelector(\"{form} select\").value = 'viewer'");
+    owner.execute(&choose, Vec::new()).await.unwrap();
+    click(owner, &format!("{form} button")).await;
+    find(owner, "[role=status]").await;
+    wait_for("the role to hold", async || {
+        let status = agent.execute_async(script, vec![sid.clone()]).await.unwrap();
+        (status == 403).then_some(())
+    })
+    .await;
+
+    // And ends her session: the next page asks her to sign in.
+    click(owner, "[data-person='דנה'] summary").await;
+    click(
+        owner,
+        "[data-person='דנה'] form[action='/people/sessions/end'] button",
+    )
+    .await;
+    wait_for("the session to be over", async || {
+        agent.goto(&address("/")).await.unwrap();
+        agent.find(Locator::Css("#password")).await.is_ok().then_some(())
+    })
+    .await;
+
+    // In English, on a phone, without an inline script or style on the way.
+    agent.set_window_size(360, 800).await.unwrap();
+    click(agent, "[data-menu] summary").await;
+    click(agent, "button[name=language][value=en]").await;
+    find(agent, "html[lang=en] #password").await;
+    let wide = "return document.documentElement.scrollWidth - document.documentElement.clientWidth";
+    assert_eq!(agent.execute(wide, Vec::new()).await.unwrap(), 0);
+    for browser in [&first, &second] {
+        let said = browser.console(&system.http).await;
+        let violations: Vec<_> = said
+            .iter()
+            .filter(|line| line.contains("Content Security"))
+            .collect();
+        assert!(violations.is_empty(), "{violations:?}");
+    }
+    first.close().await;
+    second.close().await;
+    system.stop().await;
+}
+
+async fn find(page: &Client, css: &str) {
+    let found = page
+        .wait()
+        .at_most(Duration::from_secs(60))
+        .for_element(Locator::Css(css))
+        .await;
+    if let Err(error) = found {
+        panic!(
+            "no {css} on the page ({error}):\n{}",
+            page.source().await.unwrap_or_default()
+        );
+    }
+}
+
+async fn click(page: &Client, css: &str) {
+    find(page, css).await;
+    page.find(Locator::Css(css)).await.unwrap().click().await.unwrap();
+}
+
+async fn type_into(page: &Client, css: &str, text: &str) {
+    find(page, css).await;
+    let field = page.find(Locator::Css(css)).await.unwrap();
+    field.send_keys(text).await.unwrap();
+}
+
+async fn clear(page: &Client, css: &str) {
+    find(page, css).await;
+    page.find(Locator::Css(css)).await.unwrap().clear().await.unwrap();
+}
