@@ -19,6 +19,7 @@ mod numbers;
 mod order;
 mod outage;
 mod page;
+mod page_card;
 mod pipeline;
 mod privacy;
 mod redelivery;

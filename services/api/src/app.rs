@@ -16,6 +16,7 @@ use jiff::tz::TimeZone;
 use crate::auth::{Auth, Links, Sessions, TokenHash};
 use crate::config::ApiConfig;
 use crate::error::ApiError;
+use crate::peaks::Peaks;
 use crate::routes;
 use crate::sse::Feed;
 
@@ -63,6 +64,8 @@ pub(crate) struct AppState {
     pub(crate) timezone: TimeZone,
     pub(crate) auth: Auth,
     pub(crate) feed: Feed,
+    /// The waveforms of recordings.
+    pub(crate) peaks: Peaks,
     /// What requests with an `Idempotency-Key` were answered.
     pub(crate) requests: Kv,
 }
@@ -102,6 +105,7 @@ pub async fn build(config: ApiConfig, deps: Deps) -> Result<Api, BusError> {
         timezone: config.timezone,
         auth,
         feed,
+        peaks: Peaks::default(),
         requests,
     });
     Ok(Api { app })

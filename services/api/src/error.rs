@@ -51,6 +51,9 @@ pub(crate) enum ApiError {
     /// As many followers as there may be.
     #[error("too many followers")]
     TooManyFollowers,
+    /// As much work in hand as there may be.
+    #[error("no turn came in time")]
+    Busy,
     /// The lead table.
     #[error("could not read the leads")]
     Store(#[source] StoreError),
@@ -154,6 +157,12 @@ impl ApiError {
                 "/problems/too-many-followers",
                 "Too many followers",
                 "As many clients follow live updates as there may be; try again later.",
+            ),
+            ApiError::Busy => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "/problems/busy",
+                "Busy",
+                "Others are being served; try again in a moment.",
             ),
             ApiError::Store(_)
             | ApiError::Stream(_)

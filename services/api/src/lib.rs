@@ -9,6 +9,7 @@ mod auth;
 mod config;
 mod error;
 mod page;
+mod peaks;
 mod query;
 mod range;
 mod routes;

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 
+mod card;
 mod changes;
 mod stage;
 
@@ -885,7 +886,7 @@ async fn every_answer_is_guarded_and_assets_are_kept() {
         .filter(|part| part.starts_with("/assets/"))
         .collect();
     assets.sort_unstable();
-    assert_eq!(assets.len(), 3, "{assets:?}");
+    assert_eq!(assets.len(), 5, "{assets:?}");
     for asset in assets {
         // Without signing in.
         let response = send(&router, Request::get(asset).body(Body::empty()).unwrap()).await;

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use callfold_schema::{RecordingSid, Run, Stage, UnixMillis};
+use callfold_schema::event::LeadUpdated;
+use callfold_schema::{Event, EventKind, RecordingSid, Run, Stage, UnixMillis};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -128,4 +129,37 @@ pub fn corrections(state: &LeadState) -> Result<BTreeMap<RecordingSid, String>, 
         .texts()
         .map(|(sid, text)| (sid.clone(), text.trim().to_owned()))
         .collect())
+}
+
+/// One change by a person.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PersonChange {
+    /// Where its event stands in the stream.
+    pub position: u64,
+    /// When it was accepted.
+    pub time: UnixMillis,
+    /// Its number.
+    pub revision: u64,
+    /// Who did what.
+    pub update: LeadUpdated,
+}
+
+/// What people did with a call behind a revision, in the order of their revisions.
+pub fn changes_after(state: &LeadState, revision: u64) -> Result<Vec<PersonChange>, StateError> {
+    let mut changes = Vec::new();
+    for stored in state.events() {
+        if let (EventKind::LeadUpdated, Some(number)) = (stored.kind, stored.key.revision)
+            && number > revision
+            && let Event::LeadUpdated(update) = stored.event()?
+        {
+            changes.push(PersonChange {
+                position: stored.position,
+                time: stored.time,
+                revision: number,
+                update,
+            });
+        }
+    }
+    changes.sort_unstable_by_key(|change| change.revision);
+    Ok(changes)
 }

@@ -80,7 +80,7 @@ impl Auth {
 
     /// `Set-Cookie` for a value without special characters that lasts `age` seconds. Who comes over plain http, on
     /// the machine itself although the public address is https, would not keep a cookie that is for https only.
-    pub(crate) fn set_cookie(&self, headers: &HeaderMap, name: &str, value: &str, age: u64) -> String {
+    pub(crate) fn set_cookie(&self, headers: &HeaderMap, name: &str, value: &str, age: i64) -> String {
         let is_plain =
             text(headers, header::ORIGIN.as_str()).is_some_and(|origin| origin.starts_with("http://"));
         let secure = if self.is_https() && !is_plain {

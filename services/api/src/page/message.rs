@@ -64,6 +64,7 @@ fn words_for(error: &ApiError, f: &Frame) -> (&'static str, &'static str) {
         | ApiError::Publish(_)
         | ApiError::Sessions(_)
         | ApiError::Recording(_)
+        | ApiError::Busy
         | ApiError::TooManyFollowers => (w.frame.unavailable, w.frame.unavailable_text),
         ApiError::Range { .. }
         | ApiError::BadBody(_)

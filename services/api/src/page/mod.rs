@@ -7,7 +7,10 @@ mod message;
 mod row;
 mod state;
 
-pub(crate) use card::{detail, fragment as card_fragment};
+pub(crate) use card::isolated;
+pub(crate) use card::{
+    ask_to_erase, change, compare, detail, erase, fragment as card_fragment, peaks, rerun, story,
+};
 pub(crate) use frame::{Frame, Viewer};
 pub(crate) use list::{fragment as list_fragment, list};
 pub(crate) use message::as_page;
