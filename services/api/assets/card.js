@@ -27,10 +27,16 @@
       }
       busy = false;
     };
+    // Only the list itself moves: the page stays where the card is being looked at.
+    const list = story.querySelector(".entries");
+    const bring = (entry) => {
+      if (list.scrollHeight > list.clientHeight) list.scrollTop = entry.offsetTop - list.clientHeight / 2;
+      else if (getComputedStyle(list.parentElement).overflowY === "auto") entry.scrollIntoView({ block: "nearest" });
+    };
     const choose = (at) => {
       for (const entry of story.querySelectorAll("[data-at]")) {
         const link = entry.querySelector("a");
-        if (entry.dataset.at === at) { link.setAttribute("aria-current", "step"); link.scrollIntoView({ block: "nearest" }); }
+        if (entry.dataset.at === at) { link.setAttribute("aria-current", "step"); bring(entry); }
         else link.removeAttribute("aria-current");
       }
       history.replaceState(null, "", "?at=" + at);
@@ -48,6 +54,8 @@
       choose(at);
     });
     reading();
+    const now = list.querySelector("[aria-current]");
+    if (now) bring(now.parentElement);
   }
 
   const callfold = window.callfold;
@@ -270,8 +278,7 @@
       const dialog = document.getElementById(ask.dataset.ask);
       if (dialog?.showModal) { event.preventDefault(); dialog.showModal(); }
     }
-    const close = event.target.closest("[data-close]");
-    if (close) close.closest("dialog").close();
+    event.target.closest("[data-keep]")?.closest("dialog").close();
   });
 
   // Whoever opens a card has seen it: a page that is only prepared, or behind another one, is not open.
