@@ -246,6 +246,8 @@ async fn a_person_hears_follows_acts_changes_her_mind_and_erases() {
     system
         .lead_when(sid, "done", |lead| lead["disposition"] == "done")
         .await;
+    let focused = desk.run("return document.activeElement.id", Vec::new()).await;
+    assert_eq!(focused, json!("mark-1"), "the keyboard stays where it was");
     desk.click(".toast form button").await;
     system
         .lead_when(sid, "open again", |lead| lead["disposition"] == "open")
@@ -296,12 +298,13 @@ async fn a_person_hears_follows_acts_changes_her_mind_and_erases() {
     desk.click("[data-ask]").await;
     desk.says("dialog[open]", "אי אפשר לשחזר").await;
     desk.click("dialog[open] [data-keep]").await;
-    assert!(system.lead(sid).await.is_some());
+    assert!(system.lead(sid).await.is_some(), "nothing was erased");
     desk.click("[data-ask]").await;
     desk.click("dialog[open] form .danger").await;
     desk.find("[data-list]").await;
     wait_for("the lead to be gone", async || {
-        system.lead(sid).await.is_none().then_some(())
+        let answer = system.get(&format!("/api/v1/leads/{sid}")).await;
+        (answer.status() == 410).then_some(())
     })
     .await;
     desk.close("").await;

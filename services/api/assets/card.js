@@ -238,7 +238,7 @@
   const act = async (form, button) => {
     if (form.dataset.busy !== undefined) return; // once is enough
     const body = new URLSearchParams(new FormData(form, button));
-    const names = ["note", "transcript", "assignee", "tag", "from"];
+    const names = ["note", "transcript", "assignee", "tag", "caller_name", "callback_number", "from"];
     const sentField = names.find((name) => body.has(name)) ?? "";
     const back = atOnce(form, button);
     form.dataset.busy = "";

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
+use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::middleware::{self, Next};
 use axum::response::Response;
@@ -25,9 +25,6 @@ use crate::{assets, auth, page};
 /// Nothing inline, nothing from elsewhere, in nobody's frame.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
      media-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
-
-/// The largest form of a change, in bytes: a transcript of an hour in Hebrew, each letter of which takes six.
-const FORM_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// The API: path and handler. The order is that of the description.
 pub(crate) fn api_routes() -> Vec<(&'static str, MethodRouter<App>)> {
@@ -61,7 +58,7 @@ fn page_routes() -> Vec<(&'static str, MethodRouter<App>)> {
         ("/fragments/list", get(page::list_fragment)),
         ("/leads/{call_sid}", get(page::detail)),
         ("/leads/{call_sid}/card", get(page::card_fragment)),
-        ("/leads/{call_sid}/change", change_route()),
+        ("/leads/{call_sid}/change", post(page::change)),
         ("/leads/{call_sid}/rerun", post(page::rerun)),
         (
             "/leads/{call_sid}/erase",
@@ -75,11 +72,6 @@ fn page_routes() -> Vec<(&'static str, MethodRouter<App>)> {
         ),
         ("/signout", post(signin::sign_out)),
     ]
-}
-
-/// What people do. A corrected transcript is long, and longer as a form.
-fn change_route() -> MethodRouter<App> {
-    post(page::change).layer(DefaultBodyLimit::max(FORM_BYTES_MAX))
 }
 
 /// The whole router.

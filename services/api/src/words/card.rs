@@ -153,6 +153,9 @@ words! { Card
     correct_back:
         "חזרה לתמלול האוטומטי",
         "Back to the automatic transcript";
+    correct_caller:
+        "תיקון שם ומספר",
+        "Correct name and number";
     corrected:
         "תוקן ידנית",
         "Corrected by a person";

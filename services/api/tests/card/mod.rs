@@ -176,7 +176,24 @@ async fn every_action_is_an_event_shows_at_once_and_is_undone_by_the_same_form()
         "{page}"
     );
 
-    let (_, page) = desk.change("12", &[("seen", "false")]).await;
+    // A name that was heard wrong: what the summary found stands there again when it is undone.
+    let (_, page) = desk.change("12", &[("caller_name", "דנה לוי")]).await;
+    assert!(
+        page.contains("<strong><bdi dir=\"auto\">דנה לוי</bdi></strong>"),
+        "{page}"
+    );
+    let (_, page) = desk.change("13", &[("caller_name", "דינה לוי")]).await;
+    let page = undone(&desk, &page).await;
+    assert!(
+        page.contains("<strong><bdi dir=\"auto\">דנה לוי</bdi></strong>"),
+        "{page}"
+    );
+    let (_, page) = desk.change("15", &[("callback_number", "0527654321")]).await;
+    assert!(page.contains("href=\"tel:0527654321\""), "{page}");
+    let page = undone(&desk, &page).await;
+    assert!(!page.contains("href=\"tel:0527654321\""), "{page}");
+
+    let (_, page) = desk.change("17", &[("seen", "false")]).await;
     assert!(!page.contains("data-notice"), "nothing changed: {page}");
     let tokens: Vec<&str> = desk.actions().await.iter().map(LeadAction::token).collect();
     assert_eq!(
@@ -193,7 +210,12 @@ async fn every_action_is_an_event_shows_at_once_and_is_undone_by_the_same_form()
             "tags",
             "tags",
             "transcript",
-            "transcript"
+            "transcript",
+            "caller_name",
+            "caller_name",
+            "caller_name",
+            "callback_number",
+            "callback_number"
         ]
     );
 }

@@ -7,6 +7,7 @@
 //! | `take` | the one who asks looks after it; `take=` empty: nobody |
 //! | `tag`, `untag` | one tag more, one less |
 //! | `transcript` + `recording` | what was said; `correction=` + `recording` takes it back |
+//! | `caller_name`, `callback_number` | as a person heard them; empty: as the summary found them |
 //! | `adopt` | the run that is shown; empty: by the rule |
 //! | `seen` | `true`, `false` |
 //!
@@ -18,7 +19,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Redirect, Response};
 use callfold_lead::{At, Disposition, LeadState, PersonChange, changes_after, corrections, lead_view};
 use callfold_schema::event::LeadAction;
-use callfold_schema::{CallSid, RecordingSid, Run};
+use callfold_schema::{CallSid, PhoneNumber, RecordingSid, Run};
 
 use super::super::{Frame, Viewer};
 use super::said::action_words;
@@ -66,7 +67,7 @@ struct Sent {
 }
 
 const BAD_FORM: ApiError = ApiError::BadBody(
-    "a form with revision and one of disposition, note, assignee, take, tags, tag, untag, transcript, correction, adopt, seen",
+    "a form with revision and one of disposition, note, assignee, take, tags, tag, untag, transcript, correction, caller_name, callback_number, adopt, seen",
 );
 
 impl Sent {
@@ -118,6 +119,12 @@ impl Sent {
                 recording_sid: recording()?,
                 text: None,
             }
+        } else if let Some(text) = of("caller_name") {
+            draft = typed("caller_name", text, None);
+            LeadChange::CallerName(some(text))
+        } else if let Some(text) = of("callback_number") {
+            draft = typed("callback_number", text, None);
+            LeadChange::CallbackNumber(some(text).map(PhoneNumber))
         } else if let Some(text) = of("adopt") {
             let run = some(text).map(|text| text.parse().map(Run).map_err(|_| BAD_FORM));
             LeadChange::Adopt(run.transpose()?)
@@ -271,7 +278,7 @@ pub(super) fn notice_of(state: &LeadState, revision: u64, f: &Frame) -> Result<O
     Ok(Some(NoticeView {
         text: action_words(&change.update.action, f.w),
         bad: false,
-        undo: fields.map(|fields| UndoView {
+        undo: Some(UndoView {
             call_sid: state.call_sid().to_string(),
             revision,
             fields,
@@ -280,12 +287,9 @@ pub(super) fn notice_of(state: &LeadState, revision: u64, f: &Frame) -> Result<O
 }
 
 /// The form that says what was before.
-fn before_fields(
-    before: &LeadState,
-    action: &LeadAction,
-) -> Result<Option<Vec<(&'static str, String)>>, ApiError> {
+fn before_fields(before: &LeadState, action: &LeadAction) -> Result<Vec<(&'static str, String)>, ApiError> {
     let lead = lead_view(before).map_err(damaged)?;
-    Ok(Some(match action {
+    Ok(match action {
         LeadAction::Seen { .. } => vec![("seen", lead.seen.to_string())],
         LeadAction::Disposition { .. } => vec![("disposition", lead.disposition.token().to_owned())],
         LeadAction::Note { .. } => vec![("note", lead.note.unwrap_or_default())],
@@ -305,7 +309,22 @@ fn before_fields(
                 lead.adopted.map(|run| run.to_string()).unwrap_or_default(),
             )]
         }
-        // What stood there before may have been a summary's and not a person's.
-        LeadAction::CallerName { .. } | LeadAction::CallbackNumber { .. } => return Ok(None),
-    }))
+        LeadAction::CallerName { .. } | LeadAction::CallbackNumber { .. } => {
+            vec![said_before(before, action)?]
+        }
+    })
+}
+
+/// What a person had said of name or number; what a summary found is not repeated as a person's word.
+fn said_before(before: &LeadState, action: &LeadAction) -> Result<(&'static str, String), ApiError> {
+    let changes = changes_after(before, 0).map_err(damaged)?;
+    let last = changes
+        .into_iter()
+        .rfind(|change| change.update.action.token() == action.token());
+    let said = last.and_then(|change| match change.update.action {
+        LeadAction::CallerName { name } => name,
+        LeadAction::CallbackNumber { number } => number.map(|number| number.as_str().to_owned()),
+        _ => None,
+    });
+    Ok((action.token(), said.unwrap_or_default()))
 }

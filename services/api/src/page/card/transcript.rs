@@ -27,6 +27,8 @@ pub(crate) struct SaidView {
     pub(crate) speaker: Option<String>,
     /// 0 or 1: whose side of the page it stands on.
     pub(crate) side: u8,
+    /// `rtl` or `ltr`: the moment stands where the text begins.
+    pub(crate) direction: &'static str,
     pub(crate) text: String,
 }
 
@@ -130,8 +132,37 @@ fn pieces<'a>(
                 start_s: format!("{}.{}", segment.start_ms / 1000, segment.start_ms % 1000 / 100),
                 speaker,
                 side: segment.channel % 2,
+                direction: direction(&text),
                 text,
             })
         })
         .collect()
+}
+
+/// Where a text begins: by its first letter, as browsers do for `dir="auto"`.
+fn direction(text: &str) -> &'static str {
+    let is_rtl = |c: char| {
+        // Hebrew, Arabic and the scripts between them, and their presentation forms.
+        ('\u{590}'..='\u{8ff}').contains(&c)
+            || ('\u{fb1d}'..='\u{fdff}').contains(&c)
+            || ('\u{fe70}'..='\u{feff}').contains(&c)
+    };
+    match text.chars().find(|c| c.is_alphabetic()) {
+        Some(letter) if is_rtl(letter) => "rtl",
+        _ => "ltr",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_begins_where_its_first_letter_does() {
+        assert_eq!(direction("12 מטר"), "rtl");
+        assert_eq!(direction("(שלום) hello"), "rtl");
+        assert_eq!(direction("hello שלום"), "ltr");
+        assert_eq!(direction("مرحبا"), "rtl");
+        assert_eq!(direction("1234"), "ltr");
+    }
 }

@@ -7,6 +7,7 @@ use callfold_schema::event::LeadAction;
 use callfold_schema::{Run, Stage};
 
 use super::super::Frame;
+use super::super::row::caller_name;
 use super::super::state::stage_name;
 use super::who::who;
 use crate::words::Words;
@@ -66,6 +67,9 @@ pub(crate) struct WorkView {
     pub(crate) assignee: Option<String>,
     /// Whether that is the one who looks.
     pub(crate) mine: bool,
+    /// The caller's name and the number to call back at, to be put right.
+    pub(crate) caller_name: String,
+    pub(crate) callback_number: String,
     /// Names to choose from.
     pub(crate) names: Vec<String>,
     pub(crate) tags: Vec<TagView>,
@@ -91,6 +95,12 @@ impl WorkView {
             note: lead.note.clone().unwrap_or_default(),
             assignee: lead.assignee.as_deref().map(|name| who(name, f.w)),
             mine: me.is_some() && lead.assignee.as_deref() == me,
+            caller_name: caller_name(lead).unwrap_or_default(),
+            callback_number: lead
+                .callback_number
+                .as_ref()
+                .map(|number| number.as_str().to_owned())
+                .unwrap_or_default(),
             names: names(changes),
             tags: lead
                 .tags
@@ -120,6 +130,16 @@ impl WorkView {
     /// The name in the field for who looks after it.
     pub(crate) fn assignee_field(&self) -> &str {
         self.typed("assignee", "").unwrap_or_default()
+    }
+
+    /// The caller's name as the field holds it.
+    pub(crate) fn caller_name_field(&self) -> &str {
+        self.typed("caller_name", "").unwrap_or(&self.caller_name)
+    }
+
+    /// The number to call back at as the field holds it.
+    pub(crate) fn callback_number_field(&self) -> &str {
+        self.typed("callback_number", "").unwrap_or(&self.callback_number)
     }
 
     /// The note as the field holds it.
