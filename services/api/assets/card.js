@@ -476,6 +476,12 @@
     if (!shown) return;
     document.title = shown.dataset.title;
     say(pane.querySelector("[data-notice]"));
+    // What was just done is said once, not again with every reload.
+    const here = new URL(location.href);
+    if (here.searchParams.has("position")) {
+      for (const name of ["did", "position"]) here.searchParams.delete(name);
+      history.replaceState(history.state, "", here);
+    }
     for (const part of shown.querySelectorAll("[data-part]")) equip(part);
     left();
     look();

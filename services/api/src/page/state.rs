@@ -37,7 +37,7 @@ impl When {
     }
 
     /// `מ־14:05:12`
-    fn since(moment: UnixMillis, f: &Frame) -> Self {
+    pub(crate) fn since(moment: UnixMillis, f: &Frame) -> Self {
         Self::new(moment, fill(f.w.state.since, show::clock(moment, &f.timezone)))
     }
 

@@ -196,8 +196,8 @@ words! { Card
         "השינוי לא נשמר. כדאי לנסות שוב.",
         "The change was not saved. Try again.";
     changed_meanwhile:
-        "בינתיים: {} · {}",
-        "Meanwhile: {} · {}";
+        "בינתיים: {} · {}.",
+        "Meanwhile: {} · {}.";
     changed:
         "הליד השתנה בינתיים.",
         "The lead changed meanwhile.";

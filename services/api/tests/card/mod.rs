@@ -292,7 +292,11 @@ async fn without_a_script_a_form_leads_back_to_the_card_that_shows_it_and_the_wa
     assert_eq!(answer.status(), StatusCode::SEE_OTHER);
     let to = header(&answer, "location").to_owned();
     let page = desk.page(to.trim_end_matches("#stages")).await;
-    assert!(page.contains("עיבוד מחדש, בעבודה"), "{page}");
+    let rerun = page.split_once("עיבוד מחדש, בעבודה").expect("its progress").1;
+    assert!(
+        rerun.contains("data-since="),
+        "a spinner says since when: {rerun}"
+    );
     let asked = all_records(&desk.stage.bus).await;
     let Some(Event::ReprocessRequested(asked)) = asked.last().map(|record| &record.event) else {
         panic!("a re-run was asked for");

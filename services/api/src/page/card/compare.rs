@@ -4,10 +4,11 @@ use askama::Template;
 use axum::extract::{Path, RawQuery, State};
 use axum::response::{IntoResponse, Response};
 use callfold_lead::{Lead, LeadRun, RerunState, RunResult};
-use callfold_schema::{Run, UnixMillis};
+use callfold_schema::Run;
 
 use super::super::row::non_empty;
 use super::super::{Frame, Viewer, html};
+use super::stages::asked_at;
 use super::work::comparable;
 use crate::app::App;
 use crate::error::ApiError;
@@ -102,8 +103,7 @@ pub(crate) async fn compare(
 fn name(lead: &Lead, run: Run, f: &Frame) -> String {
     match lead.runs.iter().position(|known| known.run == run) {
         Some(index) => {
-            let asked = UnixMillis(i64::try_from(run.0 / 1_000).unwrap_or(i64::MAX));
-            let when = show::day_and_time(asked, f.now(), &f.timezone, f.w);
+            let when = show::day_and_time(asked_at(run), f.now(), &f.timezone, f.w);
             fill(&fill(f.w.story.run_of, index + 1), when)
         }
         None => f.w.story.run_first.to_owned(),

@@ -1,10 +1,10 @@
 //! The stages of a card: how each stands, why it waits or failed, and when it is tried again.
 
 use callfold_lead::{FailedEngine, Lead, RecordingState, RerunState, StageState, StageView, Stages, Status};
-use callfold_schema::{RecordingSid, Stage};
+use callfold_schema::{RecordingSid, Run, Stage, UnixMillis};
 
 use super::super::Frame;
-use super::super::state::{self, PassedView, StateView, class_name};
+use super::super::state::{self, PassedView, StateView, When, class_name};
 use super::sound::label;
 use crate::show;
 use crate::words::fill;
@@ -112,7 +112,7 @@ pub(super) fn stages(lead: &Lead, f: &Frame) -> Vec<StagesView> {
             } else {
                 f.w.story.stages.to_owned()
             },
-            steps: steps(&recording.stages, f, |stage| {
+            steps: steps(&recording.stages, None, f, |stage| {
                 passed(&lead.failed_engines, &recording.recording_sid, stage, f)
             }),
         })
@@ -126,7 +126,7 @@ pub(super) fn stages(lead: &Lead, f: &Frame) -> Vec<StagesView> {
                 RerunState::Done => f.w.story.rerun.to_owned(),
             },
             // Who gave no answer in a run that is not shown is not told in the lead.
-            steps: steps(&rerun.stages, f, |_| Vec::new()),
+            steps: steps(&rerun.stages, Some(asked_at(rerun.run)), f, |_| Vec::new()),
         });
     }
     groups
@@ -141,7 +141,18 @@ fn passed(failed: &[FailedEngine], recording: &RecordingSid, stage: Stage, f: &F
         .collect()
 }
 
-fn steps(stages: &Stages, f: &Frame, passed: impl Fn(Stage) -> Vec<PassedView>) -> Vec<StepView> {
+/// When a re-run was asked for: its number begins with the milliseconds.
+pub(super) fn asked_at(run: Run) -> UnixMillis {
+    UnixMillis(i64::try_from(run.0 / 1_000).unwrap_or(i64::MAX))
+}
+
+/// `began` is said of a stage at work that does not say itself since when.
+fn steps(
+    stages: &Stages,
+    began: Option<UnixMillis>,
+    f: &Frame,
+    passed: impl Fn(Stage) -> Vec<PassedView>,
+) -> Vec<StepView> {
     let current = stages.current().map(|(stage, _)| stage);
     Stage::ALL
         .into_iter()
@@ -149,9 +160,13 @@ fn steps(stages: &Stages, f: &Frame, passed: impl Fn(Stage) -> Vec<PassedView>) 
             let view = stages.get(stage);
             // Nothing is at work behind a stage that gave up.
             let at_work = current == Some(stage) && view.state != StageState::Failed;
+            let mut state = state::of_stage(stage, view, at_work, f);
+            if at_work && view.state == StageState::Waiting && state.since.is_none() {
+                state.since = began.map(|began| When::since(began, f));
+            }
             StepView {
                 name: state::stage_name(stage, f.w),
-                state: state::of_stage(stage, view, at_work, f),
+                state,
                 why: WhyView::of(view, f),
                 passed: passed(stage),
             }
