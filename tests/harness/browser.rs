@@ -119,6 +119,29 @@ impl Browser {
             .collect()
     }
 
+    /// A command to Chromium itself, for what no page can do: another size of screen, another language.
+    pub(crate) async fn command(&self, http: &reqwest::Client, name: &str, parameters: Value) {
+        let session = self.client.session_id().await.unwrap().unwrap();
+        let answer = http
+            .post(format!("{}/session/{session}/goog/cdp/execute", self.driver_url))
+            .json(&json!({ "cmd": name, "params": parameters }))
+            .send()
+            .await
+            .unwrap();
+        assert!(
+            answer.status().is_success(),
+            "{name}: {}",
+            answer.text().await.unwrap()
+        );
+    }
+
+    /// The screen of a phone: 360 by 800.
+    pub(crate) async fn be_a_phone(&self, http: &reqwest::Client) {
+        let screen = json!({ "width": 360, "height": 800, "deviceScaleFactor": 2, "mobile": true });
+        self.command(http, "Emulation.setDeviceMetricsOverride", screen)
+            .await;
+    }
+
     /// Closes the browser, then ends its driver.
     pub(crate) async fn close(mut self) {
         self.client.close().await.unwrap();

@@ -14,7 +14,7 @@ use callfold_schema::{Event, PhoneNumber, RecordingSid, Run, Stage, UnixMillis};
 
 use self::person::Person;
 use self::rerun::{Shown, select_run};
-pub use self::result::{RunResult, RunTranscript, corrections, run_result};
+pub use self::result::{PersonChange, RunResult, RunTranscript, changes_after, corrections, run_result};
 use crate::lead::{
     CallInfo, CallerInfo, Engines, FailedEngine, Lead, LeadRecording, LeadSegment, NoMessage,
     NoMessageReason, OutputRuns, RecordingState, StageState, StageView, Stages, Status,

@@ -16,7 +16,7 @@ mod tests;
 mod travel;
 
 pub use callfold_schema::event::Disposition;
-pub use fold::{RunResult, RunTranscript, corrections, lead_view, run_result};
+pub use fold::{PersonChange, RunResult, RunTranscript, changes_after, corrections, lead_view, run_result};
 pub use lead::{
     CallInfo, CallerInfo, Engines, FailedEngine, Lead, LeadRecording, LeadRun, LeadSegment, Moment,
     NoMessage, NoMessageReason, OutputRuns, RecordingState, Rerun, RerunState, RowHash, StageState,

@@ -9,8 +9,8 @@ use callfold_schema::{CallSid, UnixMillis};
 use callfold_store::read::PhoneMatch;
 use callfold_store::search::{MARKED_FROM_FOLD, filter_marks};
 use callfold_store::{
-    Cursor, EARLIER_MAX, LIMIT_MAX, LeadChange, LeadFilter, Page, Projection, QUARTER_MS, ReadLeads, Shelf, Side,
-    StoreError, UnreadableEvent,
+    Cursor, EARLIER_MAX, LIMIT_MAX, LeadChange, LeadFilter, Page, Projection, QUARTER_MS, ReadLeads, Shelf,
+    Side, StoreError, UnreadableEvent,
 };
 use sqlx::postgres::PgRow;
 use sqlx::{Postgres, QueryBuilder, Row as _};

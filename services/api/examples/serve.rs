@@ -25,6 +25,7 @@ async fn main() {
         .map_or("127.0.0.1:0", String::as_str);
     let mut stage = stage::TestStage::start(Arc::new(SystemClock)).await;
     stage::every_state(&mut stage, SystemClock.now()).await;
+    stage::odd_ones(&mut stage, SystemClock.now()).await;
     stage::with_more_said(&mut stage, SystemClock.now()).await;
     let warnings = if has("--quiet") {
         Warnings::default()

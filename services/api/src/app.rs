@@ -20,6 +20,7 @@ use crate::config::ApiConfig;
 use crate::error::ApiError;
 use crate::export::EXPORTS_MAX;
 use crate::operation::Remembered;
+use crate::peaks::Peaks;
 use crate::routes;
 use crate::sse::Feed;
 
@@ -67,6 +68,8 @@ pub(crate) struct AppState {
     pub(crate) timezone: TimeZone,
     pub(crate) auth: Auth,
     pub(crate) feed: Feed,
+    /// The waveforms of recordings.
+    pub(crate) peaks: Peaks,
     /// What requests with an `Idempotency-Key` were answered.
     pub(crate) requests: Kv,
     /// Places for tables that are sent.
@@ -112,6 +115,7 @@ pub async fn build(config: ApiConfig, deps: Deps) -> Result<Api, BusError> {
         timezone: config.timezone,
         auth,
         feed,
+        peaks: Peaks::default(),
         requests,
         exports: Arc::new(Semaphore::new(EXPORTS_MAX)),
         operation: Remembered::default(),

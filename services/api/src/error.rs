@@ -61,6 +61,9 @@ pub(crate) enum ApiError {
     /// As many tables as may be sent at once.
     #[error("too many exports")]
     TooManyExports,
+    /// As much work in hand as there may be.
+    #[error("no turn came in time")]
+    Busy,
     /// The lead table.
     #[error("could not read the leads")]
     Store(#[source] StoreError),
@@ -182,6 +185,12 @@ impl ApiError {
                 "/problems/too-many-exports",
                 "Too many exports",
                 "As many tables are being sent as may be at once; try again when one has arrived.",
+            ),
+            ApiError::Busy => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "/problems/busy",
+                "Busy",
+                "Others are being served; try again in a moment.",
             ),
             ApiError::Store(_)
             | ApiError::Stream(_)

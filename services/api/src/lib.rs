@@ -11,6 +11,7 @@ mod error;
 mod export;
 mod operation;
 mod page;
+mod peaks;
 mod query;
 mod range;
 mod routes;

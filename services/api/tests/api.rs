@@ -2,9 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 
+mod card;
 mod changes;
-mod queue;
 mod people;
+mod queue;
 mod stage;
 
 use std::sync::Arc;
@@ -790,8 +791,8 @@ async fn what_the_caller_said_and_who_gave_no_answer_are_shown() {
         "<a href=\"tel:0527654321\"><bdi dir=\"ltr\" class=\"num\">052-765-4321</bdi></a>",
         "<span class=\"urgent\">דחוף</span>",
         "<bdi dir=\"auto\">תיקון מזגן</bdi>",
-        "<span class=\"voice\">המתקשר</span>המזגן לא עובד",
-        "<span class=\"voice\">העסק</span>מאיפה",
+        "<bdi class=\"voice\">המתקשר</bdi>המזגן לא עובד",
+        "<bdi class=\"voice\">העסק</bdi>מאיפה",
         // Call back where the call came from: what was said may have been misheard.
         "class=\"button main\" href=\"tel:+972501234567\"",
         "<bdi dir=\"ltr\">google</bdi> לא נתן תשובה: השירות לא היה זמין · <span class=\"num\">8.2 שנ׳</span> · <bdi dir=\"auto\">HTTP 503</bdi>",

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use callfold_schema::{RecordingSid, Run, Stage, UnixMillis};
+use callfold_schema::event::LeadUpdated;
+use callfold_schema::{Event, EventKind, RecordingSid, Run, Stage, UnixMillis};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -128,4 +129,77 @@ pub fn corrections(state: &LeadState) -> Result<BTreeMap<RecordingSid, String>, 
         .texts()
         .map(|(sid, text)| (sid.clone(), text.trim().to_owned()))
         .collect())
+}
+
+/// One change by a person.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PersonChange {
+    /// Where its event stands in the stream.
+    pub position: u64,
+    /// When it was accepted.
+    pub time: UnixMillis,
+    /// Its number.
+    pub revision: u64,
+    /// Who did what.
+    pub update: LeadUpdated,
+}
+
+/// What people did with a call behind a revision, in the order of their revisions.
+pub fn changes_after(state: &LeadState, revision: u64) -> Result<Vec<PersonChange>, StateError> {
+    let mut changes = Vec::new();
+    for stored in state.events() {
+        if let (EventKind::LeadUpdated, Some(number)) = (stored.kind, stored.key.revision)
+            && number > revision
+            && let Event::LeadUpdated(update) = stored.event()?
+        {
+            changes.push(PersonChange {
+                position: stored.position,
+                time: stored.time,
+                revision: number,
+                update,
+            });
+        }
+    }
+    changes.sort_unstable_by_key(|change| change.revision);
+    Ok(changes)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use callfold_schema::event::LeadAction;
+    use callfold_schema::{CallSid, Key, NewEvent, Record};
+
+    use super::*;
+
+    #[test]
+    fn changes_come_in_the_order_of_their_revisions_and_only_those_behind_the_one_that_was_seen() {
+        let call = CallSid::parse("CA1").unwrap();
+        let mut state = LeadState::new(call.clone());
+        for (position, revision) in [(10, 2), (20, 1), (30, 11)] {
+            let update = LeadUpdated {
+                revision,
+                by: format!("person {revision}"),
+                action: LeadAction::Seen { seen: true },
+                request: None,
+            };
+            let new = NewEvent::new(call.clone(), Key::revision(revision), UnixMillis(0), update);
+            let record = Record {
+                envelope: new.envelope,
+                event: new.event,
+            };
+            state.apply_record(position, &record).unwrap();
+        }
+        let after = |revision| -> Vec<(u64, u64)> {
+            let changes = changes_after(&state, revision).unwrap();
+            changes
+                .iter()
+                .map(|change| (change.revision, change.position))
+                .collect()
+        };
+        assert_eq!(after(0), [(1, 20), (2, 10), (11, 30)]);
+        assert_eq!(after(2), [(11, 30)]);
+        assert!(after(11).is_empty());
+    }
 }

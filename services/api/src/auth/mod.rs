@@ -148,11 +148,7 @@ impl Auth {
 
     /// `Set-Cookie` for a session's token; for an empty one, the removal.
     pub(crate) fn cookie(&self, headers: &HeaderMap, token: &str) -> String {
-        let age = if token.is_empty() {
-            0
-        } else {
-            SESSION_SECONDS
-        };
+        let age = if token.is_empty() { 0 } else { SESSION_SECONDS };
         let name = if self.is_secure(headers) {
             SESSION_COOKIE_HTTPS
         } else {

@@ -426,6 +426,7 @@ mod tests {
         let viewer = Viewer {
             language: Language::Hebrew,
             person: Some("dana".to_owned()),
+            who: None,
         };
         page(query).wanted(&viewer).filter
     }

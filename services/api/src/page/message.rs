@@ -67,6 +67,7 @@ fn words_for(error: &ApiError, f: &Frame) -> (&'static str, &'static str) {
         | ApiError::People(_)
         | ApiError::Recording(_)
         | ApiError::TooManyExports
+        | ApiError::Busy
         | ApiError::TooManyFollowers => (w.frame.unavailable, w.frame.unavailable_text),
         ApiError::Range { .. }
         | ApiError::BadBody(_)

@@ -5,14 +5,16 @@ mod export;
 mod frame;
 mod list;
 mod message;
-mod pieces;
 pub(crate) mod operation;
 pub(crate) mod people;
+mod pieces;
 mod row;
 pub(crate) mod settings;
 mod state;
 
-pub(crate) use card::{detail, fragment as card_fragment};
+pub(crate) use card::{
+    ask_to_erase, change, compare, detail, erase, fragment as card_fragment, isolated, peaks, rerun, story,
+};
 pub(crate) use export::export;
 pub(crate) use frame::{Frame, Viewer};
 pub(crate) use list::{fragment as list_fragment, list};

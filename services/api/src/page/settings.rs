@@ -15,10 +15,9 @@ use super::{Frame, Viewer, html};
 use crate::app::App;
 use crate::auth::{SignedIn, Who, client_address};
 use crate::error::ApiError;
+use crate::routes::language::CHOICE_SECONDS;
 use crate::show;
 use crate::words::{LANGUAGE_COOKIE, Language, fill};
-
-/// How long the language is kept in the browser, in seconds: a year.
 
 struct Me {
     name: String,

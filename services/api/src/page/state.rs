@@ -37,7 +37,7 @@ impl When {
     }
 
     /// `מ־14:05:12`
-    fn since(moment: UnixMillis, f: &Frame) -> Self {
+    pub(crate) fn since(moment: UnixMillis, f: &Frame) -> Self {
         Self::new(moment, fill(f.w.state.since, show::clock(moment, &f.timezone)))
     }
 
@@ -122,25 +122,6 @@ fn no_message(lead: &Lead, w: &Words) -> &'static str {
     }
 }
 
-/// Why a lead waits or failed: the stage, the attempt, the next try, and the reason as the worker said it.
-pub(crate) fn why_of_lead(lead: &Lead, f: &Frame) -> Vec<String> {
-    if matches!(lead.status, Status::Processed | Status::NoMessage) {
-        return Vec::new();
-    }
-    match lead.stages.current() {
-        Some((stage, view)) if view.state == StageState::Failed => {
-            let mut lines = why(view, f);
-            match lines.first_mut() {
-                Some(first) => *first = format!("{}: {first}", stage_name(stage, f.w)),
-                None => lines.push(stage_name(stage, f.w).to_owned()),
-            }
-            lines
-        }
-        Some((_, view)) => why(view, f),
-        None => Vec::new(),
-    }
-}
-
 /// The name of a stage.
 pub(crate) fn stage_name(stage: Stage, w: &Words) -> &'static str {
     match stage {
@@ -186,7 +167,7 @@ pub(crate) fn of_stage(stage: Stage, view: &StageView, at_work: bool, f: &Frame)
 }
 
 /// `8.2 שנ׳`
-fn seconds(ms: u64, w: &Words) -> String {
+pub(crate) fn seconds(ms: u64, w: &Words) -> String {
     let tenths = ms.saturating_add(50) / 100;
     fill(w.time.seconds, format_args!("{}.{}", tenths / 10, tenths % 10))
 }
@@ -212,6 +193,7 @@ impl PassedView {
     }
 }
 
+/// A class of failures in a few words.
 pub(crate) fn class_name(class: FailureClass, w: &Words) -> &'static str {
     match class {
         FailureClass::NotYet => w.state.class_not_yet,
@@ -230,34 +212,4 @@ pub(crate) fn class_name(class: FailureClass, w: &Words) -> &'static str {
         FailureClass::Resting => w.state.class_resting,
         FailureClass::Overtaken => w.state.class_overtaken,
     }
-}
-
-/// `ניסיון 3 מתוך 8 · הבא ב־12:04:05`, then the reason. The reason is a line of its own: it is in English.
-pub(crate) fn why(view: &StageView, f: &Frame) -> Vec<String> {
-    let w = f.w;
-    let mut first = Vec::new();
-    match (view.state, view.attempt, view.attempts_max) {
-        (StageState::Retrying, Some(attempt), Some(max)) if attempt > 0 => {
-            first.push(fill(&fill(w.state.attempt, attempt), max));
-        }
-        (StageState::Failed, Some(attempt), _) if attempt > 1 => {
-            first.push(fill(w.state.attempts_made, attempt))
-        }
-        _ => {}
-    }
-    if let (StageState::Waiting | StageState::Retrying, Some(next)) = (view.state, view.next_attempt_at) {
-        first.push(fill(w.state.next_at, show::clock(next.0, &f.timezone)));
-    }
-    let mut lines = Vec::new();
-    if !first.is_empty() {
-        lines.push(first.join(" · "));
-    }
-    // A stage that is done after all keeps the words of its last failure; they are history by then.
-    if matches!(
-        view.state,
-        StageState::Waiting | StageState::Retrying | StageState::Failed
-    ) {
-        lines.extend(view.text.clone());
-    }
-    lines
 }

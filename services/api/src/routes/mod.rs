@@ -1,7 +1,7 @@
 //! Every path, in one list: the router is made of it, and a test holds the description against it.
 
 pub(crate) mod events;
-mod language;
+pub(crate) mod language;
 pub(crate) mod leads;
 pub(crate) mod openapi;
 pub(crate) mod signin;
@@ -63,6 +63,18 @@ fn page_routes() -> Vec<(&'static str, MethodRouter<App>)> {
         ("/leads.csv", get(page::export)),
         ("/leads/{call_sid}", get(page::detail)),
         ("/leads/{call_sid}/card", get(page::card_fragment)),
+        ("/leads/{call_sid}/change", post(page::change)),
+        ("/leads/{call_sid}/rerun", post(page::rerun)),
+        (
+            "/leads/{call_sid}/erase",
+            get(page::ask_to_erase).post(page::erase),
+        ),
+        ("/leads/{call_sid}/story", get(page::story)),
+        ("/leads/{call_sid}/compare", get(page::compare)),
+        (
+            "/leads/{call_sid}/recordings/{recording_sid}/peaks",
+            get(page::peaks),
+        ),
         ("/signout", post(signin::sign_out)),
         ("/operation", get(page::operation::show)),
         ("/operation/rerun", post(page::operation::rerun)),
@@ -119,8 +131,8 @@ pub(crate) fn router(app: App) -> Router {
 
 /// Answers are compressed, but for audio, which is, and for live updates, which would wait in the compressor.
 ///
-/// An answer's length tells nothing of a secret: the tokens that let somebody in stand in cookies and in links that were
-/// used, never in a page beside what a stranger can choose.
+/// An answer's length tells nothing of what lets somebody in: that stands in cookies and in links that were used. The token
+/// of forms stands in pages, beside what a stranger may choose; it is a second lock, behind where a form comes from.
 fn compressed() -> CompressionLayer<impl Predicate> {
     CompressionLayer::new().compress_when(DefaultPredicate::new().and(NotForContentType::const_new("audio/")))
 }

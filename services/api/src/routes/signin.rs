@@ -17,13 +17,13 @@ use crate::app::{App, AppState};
 use crate::auth::client_address;
 use crate::error::ApiError;
 use crate::page::{Frame, Viewer, html};
+use crate::routes::language::CHOICE_SECONDS;
 use crate::words::{LANGUAGE_COOKIE, Language, fill};
 
 /// The longest token that is looked at, in bytes; ours have 43.
 const TOKEN_BYTES_MAX: usize = 128;
 /// The longest name that is looked at, in bytes.
 const NAME_BYTES_MAX: usize = 512;
-/// How long the language of a person is kept in a browser, in seconds: a year.
 
 /// What the page says first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

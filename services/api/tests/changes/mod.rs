@@ -288,7 +288,7 @@ async fn a_re_run_is_asked_for_once_compared_held_against_what_was_said_and_adop
 }
 
 /// What starter and stages would publish for a run.
-fn answers(stage: &TestStage, run: Run, records: &[callfold_schema::Record]) -> Vec<NewEvent> {
+pub(crate) fn answers(stage: &TestStage, run: Run, records: &[callfold_schema::Record]) -> Vec<NewEvent> {
     let (call, recording) = (
         CallSid::parse("CAone").unwrap(),
         RecordingSid::parse("REone").unwrap(),

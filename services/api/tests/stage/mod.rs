@@ -592,6 +592,36 @@ pub(crate) async fn with_more_said(stage: &mut TestStage, now: UnixMillis) {
         .await;
 }
 
+/// Leads that try a card: forty minutes, a name that is markup, a headline without an end, a caller who calls often.
+pub(crate) async fn odd_ones(stage: &mut TestStage, now: UnixMillis) {
+    let ago = |minutes: i64| UnixMillis(now.0 - minutes * 60_000);
+    for n in 0..8_i64 {
+        let sid = format!("often{n}");
+        let call = stage
+            .call(&sid, "+972501234567", ago(9_000 - n * 1_000))
+            .started()
+            .await;
+        let call = call.recorded().await.downloaded(2).await;
+        let call = call.transcribed(&["שלום, שוב אני."]).await;
+        let headline = format!("פנייה {} בנושא השיפוץ, עם עוד כמה פרטים על מה שסוכם", n + 1);
+        call.summarized(&headline, &[], "extractive").await;
+    }
+    let call = stage
+        .call("long", "+972501234567", ago(7))
+        .named("<script>alert(1)</script>")
+        .started()
+        .await;
+    let call = call.recorded().await.downloaded(24).await;
+    let pieces: Vec<String> = (0..480)
+        .map(|n| format!("משפט מספר {n} בשיחה ארוכה מאוד, שבה נאמרים דברים רבים ואין לה סוף."))
+        .collect();
+    let pieces: Vec<&str> = pieces.iter().map(String::as_str).collect();
+    let call = call.spoken_by_two(&pieces, Vec::new()).await;
+    let headline = "כותרת ארוכה מאוד שאינה נגמרת ".repeat(7);
+    call.summarized(&headline, &["נקודה אחת", "נקודה שנייה"], "openai")
+        .await;
+}
+
 /// Sends a request to a router.
 pub(crate) async fn send(router: &Router, request: Request<Body>) -> Response<Body> {
     router.clone().oneshot(request).await.unwrap()

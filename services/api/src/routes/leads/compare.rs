@@ -13,7 +13,7 @@ use serde::Serialize;
 use similar::{Algorithm, DiffTag, capture_diff_slices_deadline};
 
 use super::write::{damaged, read_state};
-use crate::app::App;
+use crate::app::{App, AppState};
 use crate::error::ApiError;
 use crate::query::call_sid;
 
@@ -26,23 +26,23 @@ const ERROR_WORDS_MAX: usize = 20_000;
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct Comparison {
     /// The call.
-    call_sid: CallSid,
+    pub(crate) call_sid: CallSid,
     /// The one run.
-    a: RunResult,
+    pub(crate) a: RunResult,
     /// The other one.
-    b: RunResult,
+    pub(crate) b: RunResult,
     /// How the transcript of `a` becomes that of `b`.
-    diff: Vec<Piece>,
+    pub(crate) diff: Vec<Piece>,
     /// How far both are from what a person heard; `null` while nobody corrected a recording of which both have a transcript.
-    word_errors: Option<Errors>,
+    pub(crate) word_errors: Option<Errors>,
 }
 
 /// Words that stand together.
 #[derive(Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub(crate) struct Piece {
-    change: Change,
+    pub(crate) change: Change,
     /// The words, a blank between them.
-    text: String,
+    pub(crate) text: String,
 }
 
 /// Whose words they are.
@@ -60,19 +60,19 @@ pub(crate) enum Change {
 /// The word errors of both.
 #[derive(Debug, PartialEq, Serialize, JsonSchema)]
 pub(crate) struct Errors {
-    a: ErrorRate,
-    b: ErrorRate,
+    pub(crate) a: ErrorRate,
+    pub(crate) b: ErrorRate,
 }
 
 /// How far a transcript is from what was said.
 #[derive(Debug, PartialEq, Serialize, JsonSchema)]
 pub(crate) struct ErrorRate {
     /// Words that were said.
-    words: usize,
+    pub(crate) words: usize,
     /// Words that are wrong, missing or too many.
-    errors: usize,
+    pub(crate) errors: usize,
     /// Errors per word.
-    rate: f64,
+    pub(crate) rate: f64,
 }
 
 impl From<WordErrors> for ErrorRate {
@@ -94,7 +94,17 @@ pub(crate) async fn compare(
     let call_sid = call_sid(&sid)?;
     let query = query.unwrap_or_default();
     let (a, b) = (run_named(&query, "a")?, run_named(&query, "b")?);
-    let state = read_state(&app, &call_sid).await?;
+    compare_runs(&app, call_sid, a, b).await.map(Json)
+}
+
+/// Holds two runs of a call against each other.
+pub(crate) async fn compare_runs(
+    app: &AppState,
+    call_sid: CallSid,
+    a: Run,
+    b: Run,
+) -> Result<Comparison, ApiError> {
+    let state = read_state(app, &call_sid).await?;
     let of = |run| {
         run_result(&state, run)
             .map_err(damaged)?
@@ -108,16 +118,16 @@ pub(crate) async fn compare(
         (a, b, diff, word_errors)
     });
     let (a, b, diff, word_errors) = compared.await.map_err(|_| ApiError::Panicked)?;
-    Ok(Json(Comparison {
+    Ok(Comparison {
         call_sid,
         a,
         b,
         diff,
         word_errors,
-    }))
+    })
 }
 
-fn run_named(query: &str, wanted: &str) -> Result<Run, ApiError> {
+pub(crate) fn run_named(query: &str, wanted: &str) -> Result<Run, ApiError> {
     form_urlencoded::parse(query.as_bytes())
         .find(|(name, _)| name == wanted)
         .and_then(|(_, value)| value.parse().ok())

@@ -11,7 +11,7 @@ use callfold_schema::{CallSid, EventKind, Key, NewEvent, Subject};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::app::App;
+use crate::app::{App, AppState};
 use crate::auth::SignedIn;
 use crate::error::ApiError;
 use crate::query::{NO_LEAD, call_sid};
@@ -35,6 +35,12 @@ pub(crate) async fn erase(
     Path(sid): Path<String>,
 ) -> Result<Response, ApiError> {
     let call_sid = call_sid(&sid)?;
+    let erasure = erase_call(&app, call_sid, &who.name).await?;
+    Ok((StatusCode::ACCEPTED, Json(erasure)).into_response())
+}
+
+/// Publishes the tombstone of a call: the one way from a person to a `call_erased`.
+pub(crate) async fn erase_call(app: &AppState, call_sid: CallSid, by: &str) -> Result<Erasure, ApiError> {
     let is_there = |kind| {
         let subject = Subject::new(call_sid.clone(), kind, Key::single());
         let bus = &app.bus;
@@ -64,7 +70,7 @@ pub(crate) async fn erase(
             return Err(ApiError::NotFound(NO_LEAD));
         }
         let event = CallErased {
-            by: who.name.clone(),
+            by: by.to_owned(),
             why: ErasureReason::Person,
         };
         let event = NewEvent::new(call_sid.clone(), Key::single(), app.clock.now(), event);
@@ -74,5 +80,5 @@ pub(crate) async fn erase(
             .map_err(ApiError::Erase)?;
         tracing::info!(call.id = %call_sid, "call {call_sid} is to be erased");
     }
-    Ok((StatusCode::ACCEPTED, Json(Erasure { call_sid, state })).into_response())
+    Ok(Erasure { call_sid, state })
 }

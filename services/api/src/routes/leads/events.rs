@@ -10,7 +10,7 @@ use futures::stream::TryStreamExt;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::app::App;
+use crate::app::{App, AppState};
 use crate::error::ApiError;
 use crate::query::{NO_LEAD, call_sid};
 
@@ -76,7 +76,35 @@ pub(crate) async fn story(
         })
         .transpose()?
         .unwrap_or(0);
-    let positions = app.leads.positions(&call_sid).await.map_err(ApiError::Store)?;
+    let (stored, next_after) = read_story(&app, &call_sid, after).await?;
+    let events = stored
+        .into_iter()
+        .map(|(position, event)| match event {
+            Some(event) => tell(&event),
+            None => Ok(StoryEvent {
+                unreadable: Some("deleted".to_owned()),
+                ..StoryEvent::at(position)
+            }),
+        })
+        .collect::<Result<_, _>>()?;
+    Ok(Json(Story {
+        call_sid,
+        events,
+        next_after,
+    }))
+}
+
+/// An event by its position; `None` for one that was deleted.
+pub(crate) type Kept = (u64, Option<StoredEvent>);
+
+/// The events of a call behind a position, as many as one answer holds, and where the next ones begin: the position of
+/// the last one, unless these are all.
+pub(crate) async fn read_story(
+    app: &AppState,
+    call_sid: &CallSid,
+    after: u64,
+) -> Result<(Vec<Kept>, Option<u64>), ApiError> {
+    let positions = app.leads.positions(call_sid).await.map_err(ApiError::Store)?;
     if positions.is_empty() {
         return Err(ApiError::NotFound(NO_LEAD));
     }
@@ -94,23 +122,13 @@ pub(crate) async fn story(
         && let Some((position, event)) = read.try_next().await.map_err(ApiError::Stream)?
     {
         bytes += event.as_ref().map_or(0, |event| event.payload.len());
-        events.push(match event {
-            Some(event) => tell(&event)?,
-            None => StoryEvent {
-                unreadable: Some("deleted".to_owned()),
-                ..StoryEvent::at(position)
-            },
-        });
+        events.push((position, event));
     }
     let next_after = events
         .last()
-        .map(|event| event.position)
+        .map(|(position, _)| *position)
         .filter(|told| last.is_some_and(|last| *told < last));
-    Ok(Json(Story {
-        call_sid,
-        events,
-        next_after,
-    }))
+    Ok((events, next_after))
 }
 
 impl StoryEvent {

@@ -9,7 +9,7 @@ pub(crate) mod list;
 pub(crate) mod patch;
 pub(crate) mod recording;
 pub(crate) mod reprocess;
-mod write;
+pub(crate) mod write;
 
 use callfold_lead::Lead;
 use callfold_schema::CallSid;

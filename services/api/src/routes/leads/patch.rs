@@ -11,7 +11,7 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use callfold_kit::bus::{Published, StoredEvent};
-use callfold_lead::{Lead, RerunState};
+use callfold_lead::{Lead, LeadState, PersonChange, RerunState, changes_after, corrections};
 use callfold_schema::event::{Disposition, LeadAction, LeadUpdated};
 use callfold_schema::{
     CallSid, Event, EventKind, Key, NewEvent, PhoneNumber, Record, RecordingSid, Run, Subject,
@@ -19,7 +19,7 @@ use callfold_schema::{
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::write::{Seen, answer, fold, if_match, read_state, request_hash, take_in};
+use super::write::{Seen, answer, damaged, fold, if_match, read_state, read_up_to, request_hash, take_in};
 use crate::app::{App, AppState};
 use crate::auth::SignedIn;
 use crate::error::ApiError;
@@ -29,6 +29,8 @@ use crate::query::call_sid;
 const PUBLISH_WAIT: Duration = Duration::from_secs(5);
 /// How often a change with `If-Match: *` steps behind somebody else's.
 const TRIES_MAX: u32 = 8;
+/// How many changes the table may be behind what a person has just done.
+const BEHIND_MAX: u64 = 64;
 /// How many changes back the same request is looked for.
 const REPEAT_REVISIONS: u64 = 16;
 /// The longest note, in characters.
@@ -151,49 +153,127 @@ fn check(action: &LeadAction, lead: &Lead) -> Result<(), ApiError> {
     }
 }
 
-/// Records one change; the answer is the lead it makes.
-pub(crate) async fn patch(
-    State(app): State<App>,
-    SignedIn(who): SignedIn,
-    Path(sid): Path<String>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Result<Response, ApiError> {
-    let call_sid = call_sid(&sid)?;
-    let change: LeadChange = serde_json::from_slice(&body).map_err(|_| {
-        ApiError::BadBody(
-            "one of seen, disposition, note, assignee, tags, transcript, caller_name, callback_number, adopt, with its value",
-        )
-    })?;
-    let action = change.checked()?;
-    let seen = if_match(&headers)?.ok_or(ApiError::PreconditionRequired)?;
-    let request = request_hash(&headers, &call_sid, &body)?;
+/// What a change takes for granted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Basis {
+    /// What `If-Match` says: nothing at all may have changed.
+    Seen(Seen),
+    /// The number of the last change that a person has seen. Changes of other values may have come since, and so may
+    /// what stages did: a person who writes a note need not know of them.
+    Revision(u64),
+}
 
-    let mut state = read_state(&app, &call_sid).await?;
-    if let Seen::At(position) = seen
-        && position > state.position()
-        && let Some(stored) = app.bus.get(position).await.map_err(ApiError::Stream)?
-        && let Ok(record) = stored.decode()
-    {
-        // The client has seen more than the table: the answer to a change of its own.
-        take_in(&mut state, position, &record)?;
+/// How a change went.
+pub(crate) enum Outcome {
+    /// It stands: the events with it, and its number; `None` where everything was so already.
+    Done(Box<LeadState>, Option<u64>),
+    /// Somebody else changed the lead meanwhile: the events with what they did, and the change that stands in the way,
+    /// where it is a person's.
+    Stale(Box<LeadState>, Option<Box<PersonChange>>),
+}
+
+/// Whether one change would undo what the other did.
+fn overwrites(action: &LeadAction, other: &LeadAction) -> bool {
+    match (action, other) {
+        // To have looked at it is true of both.
+        (LeadAction::Seen { .. }, _) => false,
+        (
+            LeadAction::Transcript { recording_sid, .. },
+            LeadAction::Transcript {
+                recording_sid: other, ..
+            },
+        ) => recording_sid == other,
+        _ => action.token() == other.token(),
     }
+}
+
+/// Whether the lead is so already.
+fn is_so(action: &LeadAction, lead: &Lead, state: &LeadState) -> Result<bool, ApiError> {
+    Ok(match action {
+        LeadAction::Seen { seen } => lead.seen == *seen,
+        LeadAction::Disposition { disposition } => lead.disposition == *disposition,
+        LeadAction::Note { text } => lead.note.as_deref().unwrap_or_default() == text.trim(),
+        LeadAction::Assignee { assignee } => lead.assignee == *assignee,
+        LeadAction::Tags { tags } => lead.tags == *tags,
+        LeadAction::Transcript { recording_sid, text } => {
+            let corrected = corrections(state).map_err(damaged)?;
+            corrected.get(recording_sid).map(String::as_str) == text.as_deref().map(str::trim)
+        }
+        LeadAction::Adopt { run } => lead.adopted == *run,
+        // Whether it was a person or a summary that said so does not show.
+        LeadAction::CallerName { .. } | LeadAction::CallbackNumber { .. } => false,
+    })
+}
+
+/// The events of a lead with the changes up to `revision`, where the table is behind them. A number that nobody wrote
+/// changes nothing.
+pub(crate) async fn read_seen(
+    app: &AppState,
+    call_sid: &CallSid,
+    revision: u64,
+) -> Result<LeadState, ApiError> {
+    let mut state = read_state(app, call_sid).await?;
+    let known = fold(&state)?.revision;
+    for number in (known..revision.min(known.saturating_add(BEHIND_MAX))).map(|number| number + 1) {
+        match change_of(app, call_sid, number, None).await? {
+            Some((position, record, _)) => take_in(&mut state, position, &record)?,
+            None => break,
+        }
+    }
+    Ok(state)
+}
+
+/// Records one change: the one way from a person to a `lead_updated`.
+pub(crate) async fn record(
+    app: &AppState,
+    call_sid: &CallSid,
+    basis: Basis,
+    change: LeadChange,
+    by: &str,
+    request: Option<String>,
+) -> Result<Outcome, ApiError> {
+    let action = change.checked()?;
+    // The client may have seen more than the table: the answer to a change of its own.
+    let mut state = match basis {
+        Basis::Seen(Seen::At(position)) => {
+            let mut state = read_state(app, call_sid).await?;
+            read_up_to(app, &mut state, position).await?;
+            state
+        }
+        Basis::Seen(Seen::Any) => read_state(app, call_sid).await?,
+        Basis::Revision(revision) => read_seen(app, call_sid, revision).await?,
+    };
     if let Some(request) = &request
-        && let Some((position, record)) = repeated(&app, &call_sid, fold(&state)?.revision, request).await?
+        && let Some((position, record)) = repeated(app, call_sid, fold(&state)?.revision, request).await?
     {
         take_in(&mut state, position, &record)?;
-        return Ok(answer(StatusCode::OK, fold(&state)?));
+        return Ok(Outcome::Done(Box::new(state), None));
     }
     for _ in 0..TRIES_MAX {
         let lead = fold(&state)?;
-        if seen != Seen::Any && seen != Seen::At(lead.position) {
-            return Ok(answer(StatusCode::PRECONDITION_FAILED, lead));
+        match basis {
+            Basis::Seen(Seen::At(position)) if position != lead.position => {
+                return Ok(Outcome::Stale(Box::new(state), None));
+            }
+            Basis::Seen(_) => {}
+            Basis::Revision(seen) => {
+                if is_so(&action, &lead, &state)? {
+                    return Ok(Outcome::Done(Box::new(state), None));
+                }
+                let since = changes_after(&state, seen).map_err(damaged)?;
+                let in_the_way = since
+                    .into_iter()
+                    .rfind(|change| overwrites(&action, &change.update.action));
+                if let Some(change) = in_the_way {
+                    return Ok(Outcome::Stale(Box::new(state), Some(Box::new(change))));
+                }
+            }
         }
         check(&action, &lead)?;
         let revision = lead.revision + 1;
         let update = LeadUpdated {
             revision,
-            by: who.name.clone(),
+            by: by.to_owned(),
             action: action.clone(),
             request: request.clone(),
         };
@@ -209,19 +289,43 @@ pub(crate) async fn patch(
                 event: event.event,
             };
             take_in(&mut state, position, &record)?;
-            return Ok(answer(StatusCode::OK, fold(&state)?));
+            return Ok(Outcome::Done(Box::new(state), Some(revision)));
         }
         // Somebody else was faster, or the answer to this very request was lost on its way.
         if let Some((position, record, is_ours)) =
-            change_of(&app, &call_sid, revision, request.as_deref()).await?
+            change_of(app, call_sid, revision, request.as_deref()).await?
         {
             take_in(&mut state, position, &record)?;
             if is_ours {
-                return Ok(answer(StatusCode::OK, fold(&state)?));
+                return Ok(Outcome::Done(Box::new(state), Some(revision)));
             }
         }
     }
     Err(ApiError::Conflict("Others are changing this lead; try again."))
+}
+
+/// Records one change; the answer is the lead it makes.
+pub(crate) async fn patch(
+    State(app): State<App>,
+    SignedIn(who): SignedIn,
+    Path(sid): Path<String>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, ApiError> {
+    let call_sid = call_sid(&sid)?;
+    let change: LeadChange = serde_json::from_slice(&body).map_err(|_| {
+        ApiError::BadBody(
+            "one of seen, disposition, note, assignee, tags, transcript, caller_name, callback_number, adopt, with its value",
+        )
+    })?;
+    let seen = if_match(&headers)?.ok_or(ApiError::PreconditionRequired)?;
+    let request = request_hash(&headers, &call_sid, &body)?;
+    Ok(
+        match record(&app, &call_sid, Basis::Seen(seen), change, &who.name, request).await? {
+            Outcome::Done(state, _) => answer(StatusCode::OK, fold(&state)?),
+            Outcome::Stale(state, _) => answer(StatusCode::PRECONDITION_FAILED, fold(&state)?),
+        },
+    )
 }
 
 /// The change with this number, and whether it is of the same request.

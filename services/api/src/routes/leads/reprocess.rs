@@ -7,6 +7,8 @@ use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
+use callfold_kit::bus::Published;
+use callfold_lead::Lead;
 use callfold_schema::event::ReprocessRequested;
 use callfold_schema::{CallSid, Key, NewEvent, Run, Stage};
 use schemars::JsonSchema;
@@ -31,22 +33,22 @@ const TEXT_CHARS_MAX: usize = 2_000;
 #[serde(deny_unknown_fields)]
 pub(crate) struct ReprocessBody {
     /// The first stage that works again; the later ones follow.
-    from: Stage,
+    pub(crate) from: Stage,
     /// The engine of the first stage that has engines; left out: as the settings say.
     #[serde(default)]
-    engine: Option<String>,
+    pub(crate) engine: Option<String>,
     /// The engine's model.
     #[serde(default)]
-    model: Option<String>,
+    pub(crate) model: Option<String>,
     /// What the model that summarises is told besides.
     #[serde(default)]
-    prompt: Option<String>,
+    pub(crate) prompt: Option<String>,
     /// Why.
     #[serde(default)]
-    why: Option<String>,
+    pub(crate) why: Option<String>,
     /// Hold the result for comparison instead of showing it.
     #[serde(default)]
-    hold: bool,
+    pub(crate) hold: bool,
 }
 
 /// A re-run that was asked for.
@@ -88,43 +90,78 @@ pub(crate) async fn reprocess(
             "an object with from (download, transcribe or summarize) and, if wanted, engine, model, prompt, why, hold",
         )
     })?;
-    let asked = asked.checked()?;
     let request = request_hash(&headers, &call_sid, &body)?;
-    let lead = read_lead(&app, &call_sid).await?;
-    let run = run_of(&app, request).await?;
+    let seen = if_match(&headers)?;
+    Ok(
+        match ask(&app, &call_sid, asked, seen, &who.name, request).await? {
+            Asked::Run(run, _) => {
+                (StatusCode::ACCEPTED, Json(ReprocessAnswer { call_sid, run })).into_response()
+            }
+            Asked::Stale(lead) => answer(StatusCode::PRECONDITION_FAILED, *lead),
+        },
+    )
+}
+
+/// How asking went.
+pub(crate) enum Asked {
+    /// The run, and the position of the request; `None` where the same request was there already.
+    Run(Run, Option<u64>),
+    /// The lead is not what the client has seen.
+    Stale(Box<Lead>),
+}
+
+/// Asks for a re-run: the one way from a person to a `reprocess_requested` of one call.
+pub(crate) async fn ask(
+    app: &AppState,
+    call_sid: &CallSid,
+    asked: ReprocessBody,
+    seen: Option<Seen>,
+    by: &str,
+    request: Option<String>,
+) -> Result<Asked, ApiError> {
+    let asked = asked.checked()?;
+    let lead = read_lead(app, call_sid).await?;
+    let run = run_of(app, request).await?;
     // A request that comes again finds its run on the card, whose position has moved since.
-    let is_known = lead.runs.iter().any(|known| known.run == run);
-    if !is_known {
-        if let Some(Seen::At(position)) = if_match(&headers)?
-            && position != lead.position
-        {
-            return Ok(answer(StatusCode::PRECONDITION_FAILED, lead));
-        }
-        let inputs = lead.rerun_inputs(asked.from);
-        if inputs.is_empty() {
-            return Err(ApiError::Conflict(
-                "There is nothing for this stage to begin with; run an earlier one again.",
-            ));
-        }
-        let event = ReprocessRequested {
-            run,
-            from: asked.from,
-            by: who.name.clone(),
-            why: asked.why,
-            engine: asked.engine,
-            model: asked.model,
-            prompt: asked.prompt,
-            campaign: None,
-            hold: asked.hold,
-            inputs,
-        };
-        let event = NewEvent::new(call_sid.clone(), Key::run(run), app.clock.now(), event);
-        app.bus
-            .publish(&event, PUBLISH_WAIT)
-            .await
-            .map_err(ApiError::Publish)?;
+    if lead.runs.iter().any(|known| known.run == run) {
+        return Ok(Asked::Run(run, None));
     }
-    Ok((StatusCode::ACCEPTED, Json(ReprocessAnswer { call_sid, run })).into_response())
+    if let Some(Seen::At(position)) = seen
+        && position != lead.position
+    {
+        return Ok(Asked::Stale(Box::new(lead)));
+    }
+    let inputs = lead.rerun_inputs(asked.from);
+    if inputs.is_empty() {
+        return Err(ApiError::Conflict(
+            "There is nothing for this stage to begin with; run an earlier one again.",
+        ));
+    }
+    let event = ReprocessRequested {
+        run,
+        from: asked.from,
+        by: by.to_owned(),
+        why: asked.why,
+        engine: asked.engine,
+        model: asked.model,
+        prompt: asked.prompt,
+        campaign: None,
+        hold: asked.hold,
+        inputs,
+    };
+    let event = NewEvent::new(call_sid.clone(), Key::run(run), app.clock.now(), event);
+    let published = app
+        .bus
+        .publish(&event, PUBLISH_WAIT)
+        .await
+        .map_err(ApiError::Publish)?;
+    Ok(Asked::Run(
+        run,
+        match published {
+            Published::Recorded { position } => Some(position),
+            Published::AlreadyRecorded => None,
+        },
+    ))
 }
 
 /// A new number, or the one that the same request got before: kept first, so that a lost answer loses nothing.

@@ -81,6 +81,18 @@ pub(crate) fn take_in(state: &mut LeadState, position: u64, record: &Record) -> 
         .map_err(ApiError::Event)
 }
 
+/// Takes in the event at `position`, where the table is behind it: whoever just wrote it must find it. Positions of other
+/// calls, or of nothing, change nothing.
+pub(crate) async fn read_up_to(app: &AppState, state: &mut LeadState, position: u64) -> Result<(), ApiError> {
+    if position > state.position()
+        && let Some(stored) = app.bus.get(position).await.map_err(ApiError::Stream)?
+        && let Ok(record) = stored.decode()
+    {
+        take_in(state, position, &record)?;
+    }
+    Ok(())
+}
+
 /// The lead of a state.
 pub(crate) fn fold(state: &LeadState) -> Result<Lead, ApiError> {
     lead_view(state).map_err(damaged)
