@@ -19,8 +19,8 @@ words! { Queue
         "חיפוש",
         "Search";
     search_hint:
-        "שם, מספר או מילים מהשיחה",
-        "Name, number or words said";
+        "שם, מספר או מילים",
+        "Number or words";
     older:
         "לידים ישנים יותר",
         "Older leads";
