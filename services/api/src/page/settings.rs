@@ -41,6 +41,7 @@ struct SettingsPage {
     me: Option<Me>,
     sessions: Vec<SessionRow>,
     push_key: Option<String>,
+    has_mail: bool,
     done: Option<&'static str>,
     refused: Option<&'static str>,
 }
@@ -97,6 +98,7 @@ async fn render(
             .map(|(id, session)| SessionRow::of(id, &session, current.as_deref(), &f))
             .collect(),
         push_key: people.push_public_key().await?,
+        has_mail: people.has_mail().await?,
         done,
         refused,
         f,
