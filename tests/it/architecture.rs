@@ -22,6 +22,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     ("callfold-kit", &["callfold-schema"]),
     ("callfold-people", &["callfold-kit", "callfold-schema"]),
+    (
+        "callfold-notifier",
+        &["callfold-kit", "callfold-schema", "callfold-people"],
+    ),
     ("callfold-twilio", &[]),
     (
         "callfold-gateway",
@@ -76,6 +80,8 @@ const BORDERS: &[(&str, &[&str])] = &[
     ("google-cloud-auth", &["callfold-transcriber"]),
     ("hmac", &["callfold-twilio", "callfold-people"]),
     ("argon2", &["callfold-people"]),
+    ("lettre", &["callfold-notifier"]),
+    ("ring", &["callfold-notifier"]),
     ("postcard", &["callfold-schema", "callfold-lead"]),
     ("clap", &["callfold"]),
     ("anyhow", &["callfold"]),

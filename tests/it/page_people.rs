@@ -6,7 +6,7 @@ use callfold::simulate::Script;
 use callfold_kit::testing::wait_for;
 use fantoccini::{Client, Locator};
 
-use crate::harness::{Browser, Spoken, World, tone};
+use crate::harness::{Browser, Gate, GatedSpeech, Spoken, World, tone};
 
 const PASSWORD: &str = "four words on a line";
 
@@ -114,6 +114,64 @@ async fn an_owner_adds_an_agent_who_signs_in_acts_by_name_and_is_signed_out_agai
     }
     first.close().await;
     second.close().await;
+    system.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_operation_page_shows_what_is_stuck_and_how_long_calls_took() {
+    let gate = Gate::closed();
+    let world = World::sqlite()
+        .engine(GatedSpeech {
+            speech: Spoken(Spoken::TEXT),
+            gate: gate.clone(),
+        })
+        .build()
+        .await;
+    let system = world.start().await;
+    let browser = Browser::start().await;
+    let page = &browser.client;
+    let address = |path: &str| system.base.join(path).unwrap().to_string();
+    let link = system.stack.api.as_ref().unwrap().issue_sign_in_link();
+    page.goto(&address(&link)).await.unwrap();
+    click(page, "form[action='/signin'] button").await;
+    find(page, "[data-list]").await;
+
+    // The speech engine does not answer: the page says that a piece of work is in hand, and since when.
+    let played = system.play(&Script::leaves(tone())).await;
+    gate.began(1).await;
+    wait_for("the page to show it", async || {
+        page.goto(&address("/operation")).await.unwrap();
+        let row = "[data-stage=transcribe]";
+        find(page, row).await;
+        let in_hand = page
+            .find(Locator::Css(&format!("{row} [data-in-hand]")))
+            .await
+            .unwrap();
+        let oldest = page
+            .find(Locator::Css(&format!("{row} td:last-child")))
+            .await
+            .unwrap();
+        let told = (in_hand.text().await.unwrap(), oldest.text().await.unwrap());
+        (told.0 == "1" && told.1 != "–").then_some(())
+    })
+    .await;
+    gate.open();
+    system.lead_at(&played.call_sid, "processed").await;
+    wait_for("the times to be drawn", async || {
+        page.goto(&address("/operation")).await.unwrap();
+        find(page, "#times-by-day").await;
+        let script =
+            "return document.querySelectorAll('[aria-labelledby=times-by-day] rect.bar:not(.outer)').length";
+        (page.execute(script, Vec::new()).await.unwrap() == 1).then_some(())
+    })
+    .await;
+    // Nothing is wider than a phone.
+    page.set_window_size(360, 800).await.unwrap();
+    let wide = "return document.documentElement.scrollWidth - document.documentElement.clientWidth";
+    assert_eq!(page.execute(wide, Vec::new()).await.unwrap(), 0);
+    let said = browser.console(&system.http).await;
+    assert!(said.is_empty(), "{said:?}");
+    browser.close().await;
     system.stop().await;
 }
 

@@ -41,6 +41,8 @@ pub enum Command {
     Api(RoleArgs),
     /// Run the reconciler alone: what never arrived is noticed.
     Reconciler(RoleArgs),
+    /// Run the notifier alone: people are told of new leads by e-mail and push messages.
+    Notifier(RoleArgs),
     /// Play Twilio: calls that leave messages, over HTTP, with a table of times at the end.
     ///
     /// Posts the voice webhook, obeys the TwiML that comes back, serves the recording behind Basic auth and sends the

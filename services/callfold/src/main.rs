@@ -59,6 +59,7 @@ fn run(command: Command) -> Pin<Box<dyn Future<Output = anyhow::Result<ExitCode>
         Command::Projector(args) => Box::pin(role::run(Role::Projector, args)),
         Command::Api(args) => Box::pin(role::run(Role::Api, args)),
         Command::Reconciler(args) => Box::pin(role::run(Role::Reconciler, args)),
+        Command::Notifier(args) => Box::pin(role::run(Role::Notifier, args)),
         Command::Simulate(args) => Box::pin(tools::simulate::run(*args)),
         Command::Events(args) => Box::pin(tools::events::run(args)),
         Command::Explain(args) => Box::pin(tools::explain::run(args)),

@@ -37,11 +37,13 @@ pub enum Role {
     Api,
     /// What never arrived.
     Reconciler,
+    /// Leads → e-mail and push messages.
+    Notifier,
 }
 
 impl Role {
     /// All of them.
-    pub const ALL: [Role; 7] = [
+    pub const ALL: [Role; 8] = [
         Role::Gateway,
         Role::Downloader,
         Role::Transcriber,
@@ -49,6 +51,7 @@ impl Role {
         Role::Projector,
         Role::Api,
         Role::Reconciler,
+        Role::Notifier,
     ];
 
     /// Its name on the command line.
@@ -61,6 +64,7 @@ impl Role {
             Role::Projector => "projector",
             Role::Api => "api",
             Role::Reconciler => "reconciler",
+            Role::Notifier => "notifier",
         }
     }
 }
@@ -124,6 +128,8 @@ pub struct StackConfig {
     pub api: callfold_api::ApiConfig,
     /// The reconciler's.
     pub reconciler: callfold_reconciler::ReconcilerConfig,
+    /// The notifier's.
+    pub notifier: callfold_notifier::NotifierConfig,
     /// The settings of single numbers.
     pub numbers: Numbers,
 }
@@ -167,6 +173,7 @@ impl StackConfig {
             projector: callfold_projector::ProjectorConfig::from_settings(settings),
             api: callfold_api::ApiConfig::from_settings(settings),
             reconciler: callfold_reconciler::ReconcilerConfig::from_settings(settings),
+            notifier: callfold_notifier::NotifierConfig::from_settings(settings),
             numbers: if roles.iter().any(|role| OF_NUMBERS.contains(role)) {
                 Numbers::from_settings(settings, data_dir, callfold_gateway::numbers::check())
             } else {
@@ -429,6 +436,20 @@ impl Stack {
                 retention::run(eraser.clone(), config.numbers.clone(), lifecycle.soft()),
             );
             callfold_reconciler::erase::run(eraser, health.part("erase", false), lifecycle);
+        }
+        if has(Role::Notifier) {
+            let deps = callfold_notifier::Deps {
+                bus: bus.clone(),
+                clock: Arc::clone(&clock),
+                metrics: metrics.clone(),
+                // Calls are taken and shown without it.
+                health: health.part(Role::Notifier.name(), gates && config.roles.len() == 1),
+                retries: callfold_notifier::Retries::default(),
+            };
+            let notifier = Box::pin(callfold_notifier::build(&config.notifier, deps))
+                .await
+                .context("could not build the notifier")?;
+            callfold_notifier::run(notifier, lifecycle);
         }
         let mut api = None;
         if let (true, Some((read, _)), Some(blobs)) = (has(Role::Api), &store, &blobs) {

@@ -65,6 +65,7 @@ metrics! {
         CallsErased = "callfold_calls_erased", "Calls of which nothing is left.";
         EventsErased = "callfold_events_erased", "Events deleted because their call was erased.";
         ApiRequests = "callfold_api_requests", "API and page requests by route and status class.";
+        Notifications = "callfold_notifications", "People told of new leads, by way and outcome.";
         SignIns = "callfold_sign_ins", "Sign-ins by outcome.";
     }
     gauges {

@@ -27,6 +27,7 @@ const OWNER_FRESH_MS: u64 = 10_000;
 /// The keys of the bucket `keys`.
 const PUSH_KEY: &str = "push";
 const PUSH_PUBLIC: &str = "push_public";
+const MAIL: &str = "mail";
 /// How long after a broken watch the next one begins.
 const WATCH_AGAIN: Duration = Duration::from_secs(1);
 /// How exactly the last use of a token is kept, in milliseconds: one write an hour.
@@ -518,12 +519,22 @@ impl People {
         Ok(found.and_then(|key| String::from_utf8(key.to_vec()).ok()))
     }
 
-    /// Makes the public half known.
-    pub async fn set_push_public_key(&self, key: &str) -> Result<(), PeopleError> {
-        self.keys
-            .put(PUSH_PUBLIC, key.to_owned().into())
-            .await
-            .map_err(PeopleError::Bucket)
+    /// Whether mails can be sent, as far as a notifier has made it known.
+    pub async fn has_mail(&self) -> Result<bool, PeopleError> {
+        let found = self.keys.get(MAIL).await.map_err(PeopleError::Bucket)?;
+        Ok(found.as_deref() == Some(b"yes"))
+    }
+
+    /// A notifier makes known how people can be told: the public half of the key, and whether mails can be sent.
+    pub async fn set_ways(&self, push_public: &str, has_mail: bool) -> Result<(), PeopleError> {
+        let has_mail = if has_mail { "yes" } else { "no" };
+        for (key, value) in [(PUSH_PUBLIC, push_public), (MAIL, has_mail)] {
+            self.keys
+                .put(key, value.to_owned().into())
+                .await
+                .map_err(PeopleError::Bucket)?;
+        }
+        Ok(())
     }
 
     // Tokens of programs

@@ -92,6 +92,7 @@ fn bars(points: &[Point], is_rtl: bool) -> Vec<Bar> {
 }
 
 struct StageRow {
+    token: &'static str,
     name: &'static str,
     new: LaneRow,
     again: LaneRow,
@@ -189,6 +190,7 @@ pub(crate) async fn show(
             .stages
             .iter()
             .map(|work| StageRow {
+                token: work.stage.token(),
                 name: stage_name(work.stage, w),
                 new: LaneRow::of(work.new),
                 again: LaneRow::of(work.again),

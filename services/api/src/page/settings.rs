@@ -39,6 +39,7 @@ struct SettingsPage {
     me: Option<Me>,
     sessions: Vec<SessionRow>,
     push_key: Option<String>,
+    has_mail: bool,
     done: Option<&'static str>,
     refused: Option<&'static str>,
 }
@@ -95,6 +96,7 @@ async fn render(
             .map(|(id, session)| SessionRow::of(id, &session, current.as_deref(), &f))
             .collect(),
         push_key: people.push_public_key().await?,
+        has_mail: people.has_mail().await?,
         done,
         refused,
         f,

@@ -150,6 +150,9 @@ words! { People
     notify_email:
         "לשלוח הודעה בדואר אלקטרוני",
         "Send an e-mail";
+    no_mail:
+        "שליחת דואר עדיין לא הוגדרה במערכת הזאת.",
+        "Sending mail has not been set up in this installation yet.";
     notify_push:
         "להציג התראה בדפדפנים שאושרו",
         "Show a notification in the browsers allowed below";
