@@ -294,7 +294,8 @@
     body.set("seen", "true");
     try {
       const answer = await fetch("/leads/" + encodeURIComponent(shown.dataset.sid) + "/change", {
-        method: "POST", body, credentials: "same-origin", redirect: "error", headers: { "callfold-part": "card" },
+        method: "POST", body, credentials: "same-origin", redirect: "error",
+        headers: { "callfold-part": "card", "x-csrf-token": document.body.dataset.formToken ?? "" },
       });
       if (!answer.ok) return;
       const template = document.createElement("template");

@@ -20,6 +20,7 @@ use crate::config::ApiConfig;
 use crate::error::ApiError;
 use crate::export::EXPORTS_MAX;
 use crate::operation::Remembered;
+use crate::page::Colleagues;
 use crate::peaks::Peaks;
 use crate::routes;
 use crate::sse::Feed;
@@ -70,6 +71,8 @@ pub(crate) struct AppState {
     pub(crate) feed: Feed,
     /// The waveforms of recordings.
     pub(crate) peaks: Peaks,
+    /// Who a lead can be given to.
+    pub(crate) colleagues: Colleagues,
     /// What requests with an `Idempotency-Key` were answered.
     pub(crate) requests: Kv,
     /// Places for tables that are sent.
@@ -116,6 +119,7 @@ pub async fn build(config: ApiConfig, deps: Deps) -> Result<Api, BusError> {
         auth,
         feed,
         peaks: Peaks::default(),
+        colleagues: Colleagues::default(),
         requests,
         exports: Arc::new(Semaphore::new(EXPORTS_MAX)),
         operation: Remembered::default(),

@@ -13,7 +13,8 @@ pub(crate) mod settings;
 mod state;
 
 pub(crate) use card::{
-    ask_to_erase, change, compare, detail, erase, fragment as card_fragment, isolated, peaks, rerun, story,
+    Colleagues, ask_to_erase, change, compare, detail, erase, fragment as card_fragment, isolated, peaks,
+    rerun, story,
 };
 pub(crate) use export::export;
 pub(crate) use frame::{Frame, Viewer};

@@ -17,6 +17,8 @@ struct Desk {
     stage: TestStage,
     router: Router,
     cookie: String,
+    /// What the page gives to its forms.
+    form_token: String,
 }
 
 async fn desk() -> Desk {
@@ -34,11 +36,16 @@ async fn signed_in(stage: TestStage) -> Desk {
     let api = stage.api(None, Warnings::default()).await;
     let router = api.router();
     let answer = use_link(&router, &api.issue_sign_in_link()).await;
-    Desk {
+    let mut desk = Desk {
         cookie: cookie_of(&answer),
         stage,
         router,
-    }
+        form_token: String::new(),
+    };
+    let page = desk.page("/").await;
+    let token = page.split_once("data-form-token=\"").unwrap().1;
+    desk.form_token = token.split_once('"').unwrap().0.to_owned();
+    desk
 }
 
 impl Desk {
@@ -66,6 +73,7 @@ impl Desk {
         let mut request = Request::post(path)
             .header("cookie", &self.cookie)
             .header("sec-fetch-site", "same-origin")
+            .header("x-csrf-token", &self.form_token)
             .header("content-type", "application/x-www-form-urlencoded");
         if part {
             request = request.header("callfold-part", "card");

@@ -25,6 +25,7 @@ pub(crate) use peaks::peaks;
 pub(crate) use rerun::rerun;
 pub(crate) use story::story;
 pub(crate) use who::isolated;
+pub(crate) use work::Colleagues;
 
 use std::collections::BTreeMap;
 
@@ -132,10 +133,17 @@ impl CardView {
             ),
             None => (BTreeMap::new(), Vec::new()),
         };
-        let work = WorkView::of(lead, &changes, draft, f);
+        let work = if f.is_agent() {
+            let colleagues = app.colleagues.names(&app.auth.people).await?;
+            Some(WorkView::of(lead, &changes, &colleagues, draft, f))
+        } else {
+            None
+        };
         Ok(Self {
             earlier: read_earlier(app, lead, f).await?,
-            work: Some(work),
+            // Who may only read sees what others made of it.
+            standing: work.is_none().then(|| StandingView::of(lead, f)),
+            work,
             ..Self::bare(lead, &corrections, f)
         })
     }

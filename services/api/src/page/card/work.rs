@@ -1,8 +1,11 @@
 //! What people do with a lead, as the card offers it: buttons, fields, and what was typed and not taken.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use callfold_lead::{Disposition, Lead, PersonChange, RerunState};
+use callfold_people::People;
 use callfold_schema::event::LeadAction;
 use callfold_schema::{Run, Stage};
 
@@ -10,6 +13,7 @@ use super::super::Frame;
 use super::super::row::caller_name;
 use super::super::state::stage_name;
 use super::who::who;
+use crate::error::ApiError;
 use crate::words::Words;
 
 /// Most names that are offered for somebody to look after a lead.
@@ -35,6 +39,29 @@ pub(crate) struct DraftView {
     /// The recording, for a transcript.
     pub(crate) recording: Option<String>,
     pub(crate) text: String,
+}
+
+/// The names of those who work here, as they were read last: a card is opened more often than people come and go.
+#[derive(Default)]
+pub(crate) struct Colleagues(tokio::sync::Mutex<Option<(Instant, Arc<Vec<String>>)>>);
+
+/// How long they are remembered.
+const COLLEAGUES_KEPT: Duration = Duration::from_secs(10);
+
+impl Colleagues {
+    /// All names, in order.
+    pub(super) async fn names(&self, people: &People) -> Result<Arc<Vec<String>>, ApiError> {
+        let mut known = self.0.lock().await;
+        if let Some((read, names)) = &*known
+            && read.elapsed() < COLLEAGUES_KEPT
+        {
+            return Ok(Arc::clone(names));
+        }
+        let everybody = people.everybody().await?;
+        let names: Arc<Vec<String>> = Arc::new(everybody.into_iter().map(|person| person.name).collect());
+        *known = Some((Instant::now(), Arc::clone(&names)));
+        Ok(names)
+    }
 }
 
 /// What people had made of a lead, for a card of the past: to read.
@@ -86,8 +113,14 @@ pub(crate) struct FromView {
 }
 
 impl WorkView {
-    pub(super) fn of(lead: &Lead, changes: &[PersonChange], draft: Option<DraftView>, f: &Frame) -> Self {
-        let me = f.viewer.person.as_deref();
+    pub(super) fn of(
+        lead: &Lead,
+        changes: &[PersonChange],
+        colleagues: &[String],
+        draft: Option<DraftView>,
+        f: &Frame,
+    ) -> Self {
+        let me = f.viewer.person.as_deref().filter(|_| f.viewer.is_person());
         Self {
             person: me.is_some(),
             seen: lead.seen,
@@ -101,7 +134,7 @@ impl WorkView {
                 .as_ref()
                 .map(|number| number.as_str().to_owned())
                 .unwrap_or_default(),
-            names: names(changes),
+            names: names(changes, colleagues),
             tags: lead
                 .tags
                 .iter()
@@ -175,8 +208,8 @@ pub(super) fn disposition_name(disposition: Disposition, w: &Words) -> &'static 
 }
 
 /// The people who had to do with the lead.
-fn names(changes: &[PersonChange]) -> Vec<String> {
-    let mut names = BTreeSet::new();
+fn names(changes: &[PersonChange], colleagues: &[String]) -> Vec<String> {
+    let mut names: BTreeSet<String> = colleagues.iter().cloned().collect();
     for change in changes {
         if let LeadAction::Assignee { assignee: Some(name) } = &change.update.action {
             names.insert(name.clone());
