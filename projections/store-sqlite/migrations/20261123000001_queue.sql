@@ -17,3 +17,7 @@ CREATE INDEX leads_by_status_b ON leads_b (status, disposition, created_at_ms, c
 CREATE INDEX leads_by_disposition_b ON leads_b (disposition, seen, created_at_ms, call_sid);
 CREATE INDEX leads_by_assignee_b ON leads_b (assignee, disposition, created_at_ms, call_sid)
     WHERE assignee IS NOT NULL;
+
+-- The words of the search index themselves: a long beginning of a word is searched as the few words that begin so (read.rs).
+CREATE VIRTUAL TABLE leads_vocabulary USING fts5vocab ('leads_words', 'row');
+CREATE VIRTUAL TABLE leads_vocabulary_b USING fts5vocab ('leads_words_b', 'row');

@@ -78,6 +78,12 @@ where
     .await;
     case("words are found", &fresh, words_are_found).await;
     case(
+        "beginnings of any length are found",
+        &fresh,
+        beginnings_of_any_length_are_found,
+    )
+    .await;
+    case(
         "a search follows what changes",
         &fresh,
         a_search_follows_what_changes,
@@ -938,6 +944,11 @@ async fn words_are_found<S: Store>(store: Arc<S>) {
         ("050-123", vec!["CA1"]),
         ("+972 50", vec!["CA2", "CA1"]),
         ("972501234567", vec!["CA1"]),
+        // Longer than the beginnings that an index may have, whole and not.
+        ("חשבונ", vec!["CA3"]),
+        ("חשבונית", vec!["CA3"]),
+        ("שלומי", vec!["CA2"]),
+        ("חשבוניתא", vec![]),
         ("ana", vec![]),
         ("!!!", vec![]),
         ("שלום dragon", vec![]),
@@ -954,6 +965,34 @@ async fn words_are_found<S: Store>(store: Arc<S>) {
         ..q("dan")
     };
     assert_eq!(found(&*store, late).await, ["CA2"]);
+}
+
+/// Beginnings that few words have, and that many have, of whatever length.
+async fn beginnings_of_any_length_are_found<S: Store>(store: Arc<S>) {
+    let mut script = begin(&*store).await;
+    for n in 0..60_i64 {
+        script.named_call(
+            &format!("CA{n:02}"),
+            n,
+            "+1",
+            Some(&format!("Customer{n:02}x same{}", n % 3)),
+        );
+    }
+    script.write(&*store).await;
+    for (query, number) in [
+        ("cu", 60),
+        ("cust", 60),
+        ("customer", 60),
+        ("customer0", 10),
+        ("customer07", 1),
+        ("customer07x", 1),
+        ("customer07xy", 0),
+        ("customer same1", 20),
+        ("customer1 same1", 4),
+        ("samesame", 0),
+    ] {
+        assert_eq!(found(&*store, q(query)).await.len(), number, "{query}");
+    }
 }
 
 async fn a_search_follows_what_changes<S: Store>(store: Arc<S>) {

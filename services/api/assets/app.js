@@ -188,11 +188,12 @@
     event.preventDefault();
     const pane = document.querySelector("[data-pane]");
     pane.setAttribute("aria-busy", "true");
+    said.textContent = words.loading;
     try {
       await callfold.card.open(link.closest("[data-row]").dataset.row);
       history.pushState(null, "", link.href);
       markCurrent();
-    } catch { location.href = link.href; } finally { pane.removeAttribute("aria-busy"); }
+    } catch { location.href = link.href; } finally { pane.removeAttribute("aria-busy"); said.textContent = ""; }
   });
   addEventListener("popstate", () => location.reload());
   callfold.onLead(refreshListSoon);

@@ -253,6 +253,10 @@ mod tests {
         assert_eq!(say("2026-11-21T22:05:00Z"), "היום 00:05");
         assert_eq!(say("2026-11-21T21:59:00Z"), "אתמול 23:59");
         assert_eq!(say("2026-11-20T12:00:00Z"), "20.11.2026");
+        let english = |text: &str| day_and_time(at(text), now, &zone, Language::English.words());
+        assert_eq!(english("2026-11-21T22:05:00Z"), "Today 00:05");
+        assert_eq!(english("2026-11-21T21:59:00Z"), "Yesterday 23:59");
+        assert_eq!(english("2026-11-20T12:00:00Z"), "20.11.2026");
         assert_eq!(full(at("2026-11-20T12:00:05Z"), &zone), "20.11.2026 14:00:05");
         assert_eq!(sortable(at("2026-11-20T22:00:05Z"), &zone), "2026-11-21 00:00:05");
         // Nothing that an event may hold makes it panic.

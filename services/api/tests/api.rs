@@ -813,7 +813,7 @@ async fn what_the_caller_said_and_who_gave_no_answer_are_shown() {
     let rows = text(get(&router, "/fragments/list").await).await;
     for part in [
         "דנה &#60;b&#62;לוי",
-        "<span class=\"urgent\">דחוף</span> מזגן שהתקלקל",
+        "<span class=\"urgent\">דחוף</span> <bdi dir=\"auto\">מזגן שהתקלקל",
         "<bdi dir=\"auto\">תיקון מזגן</bdi>",
     ] {
         assert!(rows.contains(part), "{part}\n{rows}");

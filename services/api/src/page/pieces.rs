@@ -33,12 +33,8 @@ pub(crate) fn marked_number(shown: &str, words: &[String]) -> Pieces {
         .filter_map(|word| {
             let found = text.find(word.as_str())?;
             // A query has lost the zeros it began with.
-            let zeros = text[..found]
-                .bytes()
-                .rev()
-                .take_while(|digit| *digit == b'0')
-                .count();
-            let start = found - zeros;
+            let is_beginning = text.as_bytes()[..found].iter().all(|digit| *digit == b'0');
+            let start = if is_beginning { 0 } else { found };
             // Digits are one byte each.
             let (first, last) = (digits.get(start)?, digits.get(found + word.len() - 1)?);
             Some(first.0..last.0 + 1)
