@@ -65,11 +65,11 @@ async fn an_owner_adds_an_agent_who_signs_in_acts_by_name_and_is_signed_out_agai
     let sid = serde_json::Value::from(played.call_sid.as_str());
     let status = agent.execute_async(script, vec![sid.clone()]).await.unwrap();
     assert_eq!(status, 200);
-    let story = system.story(&played.call_sid).await;
-    let update = story
-        .iter()
-        .find(|event| event["kind"] == "lead_updated")
-        .unwrap();
+    let update = wait_for("the story to have it", async || {
+        let story = system.story(&played.call_sid).await;
+        story.into_iter().find(|event| event["kind"] == "lead_updated")
+    })
+    .await;
     assert!(update.to_string().contains("דנה"), "{update}");
 
     // The owner makes her a viewer: from then on she cannot act.
@@ -160,8 +160,7 @@ async fn the_operation_page_shows_what_is_stuck_and_how_long_calls_took() {
     wait_for("the times to be drawn", async || {
         page.goto(&address("/operation")).await.unwrap();
         find(page, "#times-by-day").await;
-        let script =
-            "return document.querySelectorAll('[aria-labelledby=times-by-day] rect.bar:not(.outer)').length";
+        let script = "return document.querySelectorAll('[aria-labelledby=times-by-day] rect.outer').length";
         (page.execute(script, Vec::new()).await.unwrap() == 1).then_some(())
     })
     .await;

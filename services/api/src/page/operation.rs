@@ -184,7 +184,7 @@ pub(crate) async fn show(
         warnings: operation
             .warnings
             .iter()
-            .map(|warning| warning_words(*warning, w))
+            .filter_map(|warning| warning_words(*warning, w))
             .collect(),
         stages: operation
             .stages
@@ -250,13 +250,13 @@ pub(crate) async fn show(
     Ok(html(&page)?.into_response())
 }
 
-fn warning_words(warning: Warning, w: &Words) -> &'static str {
+/// `None` for those that stand above every page.
+fn warning_words(warning: Warning, w: &Words) -> Option<&'static str> {
     match warning {
-        Warning::DemonstrationModel => w.operation.demonstration_model,
-        Warning::UnsignedWebhooks => w.operation.unsigned_webhooks,
-        Warning::StreamNearlyFull => w.operation.warning_full,
-        Warning::StageWithoutWorker => w.operation.warning_no_worker,
-        Warning::UnreadableEvents => w.operation.warning_unreadable,
+        Warning::DemonstrationModel | Warning::UnsignedWebhooks => None,
+        Warning::StreamNearlyFull => Some(w.operation.warning_full),
+        Warning::StageWithoutWorker => Some(w.operation.warning_no_worker),
+        Warning::UnreadableEvents => Some(w.operation.warning_unreadable),
     }
 }
 

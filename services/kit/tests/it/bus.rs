@@ -414,6 +414,57 @@ async fn a_bucket_creates_once_replaces_removes_and_forgets() {
 }
 
 #[tokio::test]
+async fn a_bucket_replaces_at_a_revision_only_and_tells_what_changes() {
+    let nats = TestNats::start().await;
+    let (one, other) = (nats.bus().await, nats.bus().await);
+    let users = one.kv("users", None).await.unwrap();
+    let mut changes = std::pin::pin!(users.changes().await.unwrap());
+    let there = other.kv("users", None).await.unwrap();
+    there.put("dana", Bytes::from_static(b"1")).await.unwrap();
+    let (value, revision) = users.read("dana").await.unwrap().unwrap();
+    assert_eq!(value, &b"1"[..]);
+    let replace = |text: &'static [u8]| there.replace("dana", Bytes::from_static(text), revision);
+    assert!(replace(b"2").await.unwrap());
+    assert!(!replace(b"3").await.unwrap(), "somebody was faster");
+    there.put("noam", Bytes::from_static(b"4")).await.unwrap();
+    let all: Vec<(String, Bytes)> = users.all().await.unwrap();
+    let expected = [("dana", &b"2"[..]), ("noam", &b"4"[..])];
+    assert_eq!(all.len(), 2);
+    for ((key, value), (name, text)) in all.iter().zip(expected) {
+        assert_eq!((key.as_str(), &value[..]), (name, text));
+    }
+    there.remove("dana").await.unwrap();
+    assert_eq!(users.read("dana").await.unwrap(), None);
+    let mut heard = Vec::new();
+    for _ in 0..4 {
+        let next = tokio::time::timeout(Duration::from_secs(60), changes.next()).await;
+        heard.push(next.unwrap().unwrap().unwrap());
+    }
+    assert_eq!(heard, ["dana", "dana", "noam", "dana"]);
+}
+
+#[tokio::test]
+async fn broker_state_tells_size_and_what_waits() {
+    let nats = TestNats::start().await;
+    let bus = nats.bus().await;
+    publish(&bus, &ended("CA1")).await;
+    publish(&bus, &ended("CA2")).await;
+    let mut queue = bus.queue("watcher", "calls.*.call_ended.new.*", Duration::from_secs(60));
+    let stop = tokio_util::sync::CancellationToken::new();
+    let piece = queue.next(&stop).await.unwrap().unwrap();
+    let state = bus.broker_state().await.unwrap();
+    assert_eq!((state.messages, state.last), (2, 2));
+    assert!(state.bytes > 0 && state.bytes < state.bytes_max);
+    let [watcher] = state.consumers.as_slice() else {
+        panic!("{:?}", state.consumers);
+    };
+    assert_eq!(watcher.name, "watcher");
+    assert_eq!(watcher.pending + watcher.in_hand, 2);
+    assert!(watcher.in_hand >= 1);
+    piece.done().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_notice_reaches_who_listens() {
     let nats = TestNats::start().await;
     let (one, other) = (nats.bus().await, nats.bus().await);
