@@ -168,7 +168,7 @@ fn change(n: u64, leads: u64) -> Change {
                 .collect();
             // Some words are of one call, or of a few.
             words.push(format!("לקוח{}", n % 200_000));
-            if n % 10 == 0 {
+            if n.is_multiple_of(10) {
                 words.insert(7, FREQUENT.to_owned());
             }
             let transcript = TranscriptReady {
@@ -216,7 +216,7 @@ fn change(n: u64, leads: u64) -> Change {
         actions.push(LeadAction::Seen { seen: true });
         actions.push(LeadAction::Disposition { disposition });
     }
-    if draw % 3 == 0 {
+    if draw.is_multiple_of(3) {
         let assignee = Some(["דנה", "יוסי", "dana"][usize::try_from(draw % 9 / 3).unwrap()].to_owned());
         actions.push(LeadAction::Assignee { assignee });
     }
