@@ -421,11 +421,11 @@ async fn a_bucket_replaces_at_a_revision_only_and_tells_what_changes() {
     let mut changes = std::pin::pin!(users.changes().await.unwrap());
     let there = other.kv("users", None).await.unwrap();
     there.put("dana", Bytes::from_static(b"1")).await.unwrap();
-    let (value, revision) = users.read("dana").await.unwrap().unwrap();
+    let (value, revision) = users.entry("dana").await.unwrap().unwrap();
     assert_eq!(value, &b"1"[..]);
-    let replace = |text: &'static [u8]| there.replace("dana", Bytes::from_static(text), revision);
-    assert!(replace(b"2").await.unwrap());
-    assert!(!replace(b"3").await.unwrap(), "somebody was faster");
+    let replace = |text: &'static [u8]| there.update("dana", Bytes::from_static(text), revision);
+    assert!(replace(b"2").await.unwrap().is_some());
+    assert!(replace(b"3").await.unwrap().is_none(), "somebody was faster");
     there.put("noam", Bytes::from_static(b"4")).await.unwrap();
     let all: Vec<(String, Bytes)> = users.all().await.unwrap();
     let expected = [("dana", &b"2"[..]), ("noam", &b"4"[..])];
@@ -434,7 +434,7 @@ async fn a_bucket_replaces_at_a_revision_only_and_tells_what_changes() {
         assert_eq!((key.as_str(), &value[..]), (name, text));
     }
     there.remove("dana").await.unwrap();
-    assert_eq!(users.read("dana").await.unwrap(), None);
+    assert_eq!(users.entry("dana").await.unwrap(), None);
     let mut heard = Vec::new();
     for _ in 0..4 {
         let next = tokio::time::timeout(Duration::from_secs(60), changes.next()).await;
