@@ -19,7 +19,7 @@ use crate::show;
 use crate::words::{LANGUAGE_COOKIE, Language, fill};
 
 /// How long the language is kept in the browser, in seconds: a year.
-const LANGUAGE_SECONDS: u64 = 365 * 24 * 3_600;
+const LANGUAGE_SECONDS: i64 = 365 * 24 * 3_600;
 
 struct Me {
     name: String,

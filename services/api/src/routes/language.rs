@@ -11,7 +11,7 @@ use crate::error::ApiError;
 use crate::words::{LANGUAGE_COOKIE, Language};
 
 /// How long the choice is kept: a year.
-const CHOICE_SECONDS: u64 = 365 * 24 * 3_600;
+const CHOICE_SECONDS: i64 = 365 * 24 * 3_600;
 
 /// Takes `language=he` or `language=en` and leads back to where the form was.
 pub(crate) async fn choose(

@@ -24,7 +24,7 @@ const TOKEN_BYTES_MAX: usize = 128;
 /// The longest name that is looked at, in bytes.
 const NAME_BYTES_MAX: usize = 512;
 /// How long the language of a person is kept in a browser, in seconds: a year.
-const LANGUAGE_SECONDS: u64 = 365 * 24 * 3_600;
+const LANGUAGE_SECONDS: i64 = 365 * 24 * 3_600;
 
 /// What the page says first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
