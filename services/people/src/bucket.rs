@@ -163,9 +163,13 @@ impl<T: Clone + Serialize + DeserializeOwned> Bucket<T> {
         });
     }
 
-    pub(crate) fn forget_all(&self) {
+    /// Changes may have been missed: the next look at each entry asks the broker. What is known stays for when that does not
+    /// answer: a broker that goes away ends the watch, too, and must not sign everybody out.
+    pub(crate) fn doubt_all(&self) {
         self.with(|cache| {
-            cache.entries.clear();
+            for cached in cache.entries.values_mut() {
+                cached.seen_at = UnixMillis(i64::MIN);
+            }
             cache.forgotten += 1;
         });
     }

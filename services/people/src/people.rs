@@ -73,7 +73,7 @@ impl People {
                     |people| people.users.kv(),
                     |people, key| {
                         people.forget_owner();
-                        key.map_or_else(|| people.users.forget_all(), |key| people.users.forget(key));
+                        key.map_or_else(|| people.users.doubt_all(), |key| people.users.forget(key));
                     },
                 ),
             ),
@@ -82,7 +82,7 @@ impl People {
                 (
                     |people| people.sessions.kv(),
                     |people, key| {
-                        key.map_or_else(|| people.sessions.forget_all(), |key| people.sessions.forget(key));
+                        key.map_or_else(|| people.sessions.doubt_all(), |key| people.sessions.forget(key));
                     },
                 ),
             ),
@@ -91,7 +91,7 @@ impl People {
                 (
                     |people| people.tokens.kv(),
                     |people, key| {
-                        key.map_or_else(|| people.tokens.forget_all(), |key| people.tokens.forget(key));
+                        key.map_or_else(|| people.tokens.doubt_all(), |key| people.tokens.forget(key));
                     },
                 ),
             ),
