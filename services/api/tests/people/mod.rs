@@ -412,8 +412,7 @@ async fn what_a_page_sends_carries_the_form_token_of_its_session() {
     assert_eq!(send(&office.router, bare).await.status(), 403);
     assert_eq!(dana.get("/").await.status(), 200, "nobody was signed out");
     let page = text(dana.get("/").await).await;
-    assert!(page.contains("name=\"form_token\" value=\""));
-    assert!(!page.contains(&dana.form_token), "another text each time");
+    assert!(page.contains(&format!("name=\"form_token\" value=\"{}\"", dana.form_token)));
     assert!(!page.contains(dana.cookie.split_once('=').unwrap().1));
     assert_eq!(dana.post("/signout", &[]).await.status(), 303);
     assert_eq!(dana.get("/").await.status(), 401);
