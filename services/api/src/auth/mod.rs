@@ -151,7 +151,7 @@ impl Auth {
         let age = if token.is_empty() {
             0
         } else {
-            SESSION_SECONDS.unsigned_abs()
+            SESSION_SECONDS
         };
         let name = if self.is_secure(headers) {
             SESSION_COOKIE_HTTPS
@@ -163,7 +163,7 @@ impl Auth {
 
     /// `Set-Cookie` for a value without special characters that lasts `age` seconds. Who comes over plain http, on
     /// the machine itself although the public address is https, would not keep a cookie that is for https only.
-    pub(crate) fn set_cookie(&self, headers: &HeaderMap, name: &str, value: &str, age: u64) -> String {
+    pub(crate) fn set_cookie(&self, headers: &HeaderMap, name: &str, value: &str, age: i64) -> String {
         let secure = if self.is_secure(headers) { "; Secure" } else { "" };
         format!("{name}={value}; Path=/; Max-Age={age}; HttpOnly; SameSite=Lax{secure}")
     }
