@@ -130,10 +130,11 @@ async fn a_call_appears_and_is_worked_on_before_the_readers_eyes() {
         .unwrap();
     assert_eq!(marked, Value::Bool(true), "nothing was loaded again");
 
-    // The link is used up.
+    // The link is used up: what is left is a name and a password.
     page.goto(link.as_str()).await.unwrap();
+    find(page, "form[action='/signin'] input[name='password']").await;
     assert!(
-        page.find(Locator::Css("form[action='/signin'] button"))
+        page.find(Locator::Css("form[action='/signin'] input[name='token']"))
             .await
             .is_err()
     );

@@ -148,11 +148,7 @@ impl Auth {
 
     /// `Set-Cookie` for a session's token; for an empty one, the removal.
     pub(crate) fn cookie(&self, headers: &HeaderMap, token: &str) -> String {
-        let age = if token.is_empty() {
-            0
-        } else {
-            SESSION_SECONDS
-        };
+        let age = if token.is_empty() { 0 } else { SESSION_SECONDS };
         let name = if self.is_secure(headers) {
             SESSION_COOKIE_HTTPS
         } else {
@@ -230,9 +226,12 @@ pub(crate) fn cookie<'a>(headers: &'a HeaderMap, wanted: &str) -> Option<&'a str
         .find_map(|(name, value)| (name == wanted && !value.is_empty()).then_some(value))
 }
 
-/// Who looks at a page, by the name that leads are assigned to; `None` for who is not signed in.
+/// Who looks at a page, by the name that leads are assigned to; `None` for who is not signed in, and for a program with a
+/// token.
 pub(crate) fn person(request: &Parts) -> Option<String> {
-    who(request).map(|who| who.name.clone())
+    who(request)
+        .filter(|who| who.session.is_some())
+        .map(|who| who.name.clone())
 }
 
 fn is_read(method: &Method) -> bool {

@@ -29,11 +29,6 @@ impl Viewer {
         self.who.as_ref().is_some_and(|who| who.person.is_some())
     }
 
-    /// Whether it is a person in a browser, and no program with a token.
-    pub(crate) fn is_person(&self) -> bool {
-        self.who.as_ref().is_some_and(|who| who.session.is_some())
-    }
-
     /// Whether they may do what needs this role.
     pub(crate) fn may(&self, role: Role) -> bool {
         self.who.as_ref().is_some_and(|who| who.may(role))

@@ -169,7 +169,7 @@ pub(crate) async fn change(
     let by = &who.name;
     let sent = Sent::parse(&form, by)?;
     let is_look = matches!(sent.wish, Wish::Change(LeadChange::Seen(true)));
-    if is_look && !viewer.is_person() {
+    if is_look && viewer.person.is_none() {
         // A program that reads the page is nobody who has seen it.
         let now = Now::read(&app, &call_sid, 0).await?;
         let f = Frame::still(&app, &viewer);

@@ -120,7 +120,7 @@ impl WorkView {
         draft: Option<DraftView>,
         f: &Frame,
     ) -> Self {
-        let me = f.viewer.person.as_deref().filter(|_| f.viewer.is_person());
+        let me = f.viewer.person.as_deref();
         Self {
             person: me.is_some(),
             seen: lead.seen,
