@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
-use callfold_kit::bus::Kv;
+use callfold_kit::bus::{Kv, KvChange};
 use callfold_kit::chain::chain;
 use callfold_schema::UnixMillis;
 use serde::Serialize;
@@ -163,11 +163,21 @@ impl<T: Clone + Serialize + DeserializeOwned> Bucket<T> {
         });
     }
 
-    /// Changes may have been missed: the next look at each entry asks the broker. What is known stays for when that does not
-    /// answer: a broker that goes away ends the watch, too, and must not sign everybody out.
-    pub(crate) fn doubt_all(&self) {
+    /// Something changed elsewhere, or here a moment ago. What is gone is forgotten; what is otherwise now is asked for again,
+    /// and until the broker answers what is known goes on. `None`: changes may have been missed.
+    pub(crate) fn heard(&self, change: Option<&KvChange>) {
+        match change {
+            None => self.doubt(|_| true),
+            Some(KvChange { key, is_gone: true }) => self.forget(key),
+            Some(KvChange { key, is_gone: false }) => self.doubt(|known| known == key),
+        }
+    }
+
+    /// The next look at these entries asks the broker. What is known stays for when that does not answer: a broker that goes
+    /// away ends the watch, too, and must not sign everybody out.
+    fn doubt(&self, is_meant: impl Fn(&str) -> bool) {
         self.with(|cache| {
-            for cached in cache.entries.values_mut() {
+            for (_, cached) in cache.entries.iter_mut().filter(|(key, _)| is_meant(key)) {
                 cached.seen_at = UnixMillis(i64::MIN);
             }
             cache.forgotten += 1;

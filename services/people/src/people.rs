@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use callfold_kit::Secret;
-use callfold_kit::bus::{Bus, BusError, Kv};
+use callfold_kit::bus::{Bus, BusError, Kv, KvChange};
 use callfold_kit::chain::chain;
 use callfold_kit::lifecycle::Lifecycle;
 use callfold_schema::UnixMillis;
@@ -64,16 +64,16 @@ impl People {
 
     /// Hears of what other processes change, so that an ended session and a lesser role hold everywhere at once.
     pub fn watch(self: &Arc<Self>, lifecycle: &Lifecycle) {
-        /// One of the buckets, and what is to be forgotten when a key of it changes (`None`: any may have).
-        type Part = (fn(&People) -> &Kv, fn(&People, Option<&str>));
+        /// One of the buckets, and what hears of its changes (`None`: anything may have changed).
+        type Part = (fn(&People) -> &Kv, fn(&People, Option<&KvChange>));
         let parts: [(&str, Part); 3] = [
             (
                 "users",
                 (
                     |people| people.users.kv(),
-                    |people, key| {
+                    |people, change| {
                         people.forget_owner();
-                        key.map_or_else(|| people.users.doubt_all(), |key| people.users.forget(key));
+                        people.users.heard(change);
                     },
                 ),
             ),
@@ -81,8 +81,8 @@ impl People {
                 "sessions",
                 (
                     |people| people.sessions.kv(),
-                    |people, key| {
-                        key.map_or_else(|| people.sessions.doubt_all(), |key| people.sessions.forget(key));
+                    |people, change| {
+                        people.sessions.heard(change);
                     },
                 ),
             ),
@@ -90,13 +90,13 @@ impl People {
                 "tokens",
                 (
                     |people| people.tokens.kv(),
-                    |people, key| {
-                        key.map_or_else(|| people.tokens.doubt_all(), |key| people.tokens.forget(key));
+                    |people, change| {
+                        people.tokens.heard(change);
                     },
                 ),
             ),
         ];
-        for (name, (bucket, forget)) in parts {
+        for (name, (bucket, heard)) in parts {
             let people = Arc::clone(self);
             let soft = lifecycle.soft();
             lifecycle.spawn(format!("watch_{name}"), async move {
@@ -104,9 +104,9 @@ impl People {
                     // Safe to cancel: nothing is kept of a change but that it was.
                     let broken = tokio::select! {
                         () = soft.cancelled() => return Ok(()),
-                        broken = follow(&people, bucket, forget) => broken,
+                        broken = follow(&people, bucket, heard) => broken,
                     };
-                    forget(&people, None);
+                    heard(&people, None);
                     if let Err(error) = broken {
                         tracing::debug!(error = %chain(&error), "changes of {name} are not heard; asked again");
                     }
@@ -614,14 +614,14 @@ impl People {
 async fn follow(
     people: &People,
     bucket: fn(&People) -> &Kv,
-    forget: fn(&People, Option<&str>),
+    heard: fn(&People, Option<&KvChange>),
 ) -> Result<(), callfold_kit::bus::ReadError> {
     use futures::StreamExt;
     let mut changes = std::pin::pin!(bucket(people).changes().await?);
     // What changed before the watch began.
-    forget(people, None);
-    while let Some(key) = changes.next().await {
-        forget(people, Some(&key?));
+    heard(people, None);
+    while let Some(change) = changes.next().await {
+        heard(people, Some(&change?));
     }
     Ok(())
 }

@@ -19,6 +19,15 @@ pub struct Kv {
     bucket: String,
 }
 
+/// A key that changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KvChange {
+    /// Which.
+    pub key: String,
+    /// Whether it has no value any more.
+    pub is_gone: bool,
+}
+
 impl Bus {
     /// Opens a bucket, creating it when it is missing; entries live for `ttl`.
     pub async fn kv(&self, bucket: &str, ttl: Option<Duration>) -> Result<Kv, BusError> {
@@ -100,12 +109,18 @@ impl Kv {
             .await
     }
 
-    /// The keys that change from now on. The stream ends with an error when changes may have been missed.
-    pub async fn changes(&self) -> Result<impl Stream<Item = Result<String, ReadError>> + use<>, ReadError> {
+    /// What changes from now on. The stream ends with an error when changes may have been missed.
+    pub async fn changes(
+        &self,
+    ) -> Result<impl Stream<Item = Result<KvChange, ReadError>> + use<>, ReadError> {
         let watch = self.store.watch_all().await.map_err(|error| self.failed(error))?;
         let bucket = self.bucket.clone();
         Ok(watch.map(move |entry| {
-            entry.map(|entry| entry.key).map_err(|error| ReadError::Bucket {
+            let change = entry.map(|entry| KvChange {
+                is_gone: entry.operation != Operation::Put,
+                key: entry.key,
+            });
+            change.map_err(|error| ReadError::Bucket {
                 bucket: bucket.clone(),
                 source: Box::new(error),
             })

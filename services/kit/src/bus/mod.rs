@@ -27,7 +27,7 @@ pub use config::BusConfig;
 pub(crate) use consume::{Delivery, Lane as DeliveryLane};
 pub use error::{BusError, PublishError, ReadError};
 pub use info::{BrokerState, ConsumerState};
-pub use kv::Kv;
+pub use kv::{Kv, KvChange};
 pub use publish::Published;
 pub use queue::{Piece, Queue};
 pub use read::{Reader, StoredEvent, StreamState};

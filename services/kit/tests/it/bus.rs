@@ -438,9 +438,11 @@ async fn a_bucket_replaces_at_a_revision_only_and_tells_what_changes() {
     let mut heard = Vec::new();
     for _ in 0..4 {
         let next = tokio::time::timeout(Duration::from_secs(60), changes.next()).await;
-        heard.push(next.unwrap().unwrap().unwrap());
+        let change = next.unwrap().unwrap().unwrap();
+        heard.push((change.key, change.is_gone));
     }
-    assert_eq!(heard, ["dana", "dana", "noam", "dana"]);
+    let expected = [("dana", false), ("dana", false), ("noam", false), ("dana", true)];
+    assert_eq!(heard, expected.map(|(key, is_gone)| (key.to_owned(), is_gone)));
 }
 
 #[tokio::test]
