@@ -18,5 +18,5 @@ mod push;
 
 pub use config::{MailConfig, NotifierConfig, PUSH_HOSTS};
 pub use mail::Smtp;
-pub use notifier::{ATTEMPTS_MAX, Deps, NEWS_MS_MAX, Notifier, Retries, build, run};
+pub use notifier::{ATTEMPTS_MAX, BuildError, Deps, NEWS_MS_MAX, Notifier, Retries, build, run};
 pub use push::{PushKey, encrypt};
